@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The part of the 8042 keyboard controller that microVM guests use: the reset pulse (command 0xfe
+ * to port 0x64), and a keyboard that only ever sends Ctrl-Alt-Del (for the API action).
+ */
+#ifndef MOTE_DEVICES_I8042_H
+#define MOTE_DEVICES_I8042_H
+
+#include <pthread.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "devices/irq.h"
+#include "vmm/bus.h"
+#include "vmm/error.h"
+
+#define I8042_BASE 0x60u
+#define I8042_SIZE 5     /* data 0x60, command and status 0x64 */
+#define I8042_GSI  1
+
+struct i8042_state {
+	uint8_t status, control, output_port, command;
+	uint8_t n_pending;
+	uint8_t pending[16];  /* bytes for the guest, oldest first */
+	uint8_t reserved[3];
+};
+
+struct i8042 {
+	pthread_mutex_t lock;
+	struct irq_line irq;              /* owned */
+	struct i8042_state regs;
+	void (*on_reset)(void *context);  /* called on a vCPU thread */
+	void *context;
+};
+
+extern const struct bus_ops i8042_bus_ops; /* device pointer: struct i8042 * */
+
+int i8042_init(struct i8042 *i8042, void (*on_reset)(void *), void *context, struct error *err);
+void i8042_release(struct i8042 *i8042);
+
+/* Queue the scan codes of Ctrl-Alt-Del. -EBUSY when the guest hasn't read earlier ones. */
+int i8042_ctrl_alt_del(struct i8042 *i8042, struct error *err);
+
+void i8042_save(struct i8042 *i8042, struct i8042_state *state);
+int i8042_restore(struct i8042 *i8042, const struct i8042_state *state, struct error *err);
+
+#endif

@@ -1,0 +1,148 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The microVM as data. One struct, filled from the JSON file (vmm/api/json.c) or from the API, and
+ * validated in one place (config_validate) before anything on the host is touched. Keys, defaults
+ * and limits are Firecracker's where it has them.
+ *
+ * Strings are owned by the config and allocated with malloc; NULL = not given.
+ */
+#ifndef MOTE_CONFIG_H
+#define MOTE_CONFIG_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "vmm/error.h"
+#include "vmm/log.h"
+#include "vmm/memory.h"
+
+#define CONFIG_VCPUS_MAX        32
+#define CONFIG_DRIVES_MAX       16
+#define CONFIG_NETS_MAX         16
+#define CONFIG_ID_MAX           64
+#define CONFIG_CMDLINE_MAX      2048 /* bytes with the terminating NUL, as x86 Linux takes */
+#define CONFIG_MEMORY_MIB_MAX   (255ull * 1024) /* up to where the 64-bit MMIO window may start */
+#define CONFIG_VIRTIO_MAX       19 /* GSIs 5 to 23, one a device */
+
+#define CONFIG_DEFAULT_BOOT_ARGS                                                                   \
+	"reboot=k panic=1 nomodule 8250.nr_uarts=0 i8042.noaux i8042.nomux i8042.dumbkbd swiotlb=noforce"
+
+struct config_token_bucket {
+	bool set;
+	uint64_t size;           /* bytes or operations; 0 = no limit */
+	uint64_t one_time_burst;
+	uint64_t refill_time_ms;
+};
+
+struct config_rate_limiter {
+	struct config_token_bucket bandwidth;
+	struct config_token_bucket ops;
+};
+
+struct config_boot_source {
+	char *kernel_image_path; /* required */
+	char *initrd_path;
+	char *boot_args;         /* NULL = CONFIG_DEFAULT_BOOT_ARGS */
+};
+
+/* How the guest learns of its processors and devices. */
+enum config_platform {
+	CONFIG_PLATFORM_ACPI,    /* ACPI tables; virtio devices in the DSDT */
+	CONFIG_PLATFORM_MPTABLE, /* MPTable, and virtio devices on the command line */
+};
+
+struct config_machine {
+	uint32_t vcpu_count;     /* 1..32; with smt 1 or even. Default 1 */
+	uint64_t mem_size_mib;   /* default 128 */
+	bool smt;
+	bool track_dirty_pages;
+	enum memory_backing huge_pages;
+	enum config_platform platform; /* mote's own key "platform": "Acpi" (default) | "MpTable" */
+};
+
+enum config_cache_type { CONFIG_CACHE_UNSAFE, CONFIG_CACHE_WRITEBACK };
+enum config_io_engine { CONFIG_IO_SYNC, CONFIG_IO_ASYNC };
+
+struct config_drive {
+	char *drive_id;          /* 1..64 characters, [A-Za-z0-9_], unique */
+	char *path_on_host;      /* required */
+	bool is_root_device;     /* at most one */
+	bool is_read_only;
+	char *partuuid;          /* with is_root_device: root=PARTUUID=... */
+	enum config_cache_type cache_type;
+	enum config_io_engine io_engine; /* default Sync as Firecracker's; Async = libaio */
+	struct config_rate_limiter rate_limiter;
+};
+
+struct config_net {
+	char *iface_id;          /* 1..64 characters, unique */
+	char *host_dev_name;     /* tap device, 1..15 characters */
+	bool has_mac;
+	uint8_t guest_mac[6];
+	uint16_t mtu;            /* 68..65535; 0 = not given */
+	struct config_rate_limiter rx_rate_limiter;
+	struct config_rate_limiter tx_rate_limiter;
+};
+
+struct config_vsock {
+	bool set;
+	uint32_t guest_cid;      /* >= 3 */
+	char *uds_path;          /* required; shorter than sockaddr_un allows with a port suffix */
+};
+
+struct config_entropy {
+	bool set;
+	struct config_rate_limiter rate_limiter;
+};
+
+struct config_serial {
+	bool set;
+	char *serial_out_path;   /* file or FIFO for the guest's output instead of stdout */
+	struct config_token_bucket rate_limiter;
+};
+
+struct config_logger {
+	bool set;
+	char *log_path;
+	enum log_level level;    /* default LOG_INFO */
+	bool show_level;
+	bool show_log_origin;
+};
+
+struct config_metrics {
+	bool set;
+	char *metrics_path;      /* required */
+	bool emit_id;
+};
+
+struct config {
+	struct config_boot_source boot_source;
+	struct config_machine machine;
+	unsigned int n_drives;
+	struct config_drive drives[CONFIG_DRIVES_MAX];
+	unsigned int n_nets;
+	struct config_net nets[CONFIG_NETS_MAX];
+	struct config_vsock vsock;
+	struct config_entropy entropy;
+	struct config_serial serial;
+	struct config_logger logger;
+	struct config_metrics metrics;
+};
+
+void config_init(struct config *config); /* defaults */
+void config_release(struct config *config);
+
+/*
+ * Read path (JSON, at most 1 MiB) into config, which must be initialised. Syntax errors name line
+ * and column, unknown and duplicate keys and values of a wrong type or range name the object and
+ * the key. Doesn't validate what concerns several fields: config_validate does.
+ */
+int config_load_json(struct config *config, const char *path, struct error *err);
+
+/*
+ * The rules that concern more than one value: required ones, uniqueness, numbers of devices, SMT,
+ * huge page multiples, length of the command line, more memory than the host has.
+ */
+int config_validate(const struct config *config, struct error *err);
+
+#endif

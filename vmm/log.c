@@ -1,0 +1,139 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "vmm/log.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <pthread.h>
+#include <stdarg.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <string.h>
+#include <strings.h>
+#include <sys/prctl.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "vmm/util.h"
+
+#define LOG_LINE_MAX 2048
+#define LOG_ID_MAX   64
+
+/* Set once by log_open, before other threads exist; afterwards only `lost` changes. */
+static struct {
+	int fd;
+	bool owned;
+	enum log_level level;
+	bool show_level;
+	bool show_origin;
+	char id[LOG_ID_MAX + 1];
+	_Atomic uint64_t lost;
+} logger = { .fd = STDERR_FILENO, .level = LOG_WARN, .show_level = true, .id = "mote" };
+
+static const char *const level_names[] = {
+	[LOG_OFF] = "Off",   [LOG_ERROR] = "Error", [LOG_WARN] = "Warning",
+	[LOG_INFO] = "Info", [LOG_DEBUG] = "Debug", [LOG_TRACE] = "Trace",
+};
+
+int log_level_parse(const char *name, enum log_level *level)
+{
+	for (unsigned int i = 0; i < ARRAY_SIZE(level_names); i++) {
+		if (strcasecmp(name, level_names[i]) == 0) {
+			*level = (enum log_level)i;
+			return 0;
+		}
+	}
+	if (strcasecmp(name, "warn") != 0)
+		return -EINVAL;
+	*level = LOG_WARN;
+	return 0;
+}
+
+const char *log_level_name(enum log_level level)
+{
+	return level_names[level];
+}
+
+bool log_enabled(enum log_level level)
+{
+	return level <= logger.level;
+}
+
+uint64_t log_lines_lost(void)
+{
+	return atomic_load(&logger.lost);
+}
+
+int log_open(const struct log_options *options, struct error *err)
+{
+	int fd = STDERR_FILENO;
+
+	if (options->path) {
+		/* O_RDWR: a FIFO that has no reader yet must neither block nor fail the open. */
+		struct stat st;
+		bool fifo = stat(options->path, &st) == 0 && S_ISFIFO(st.st_mode);
+		int flags = (fifo ? O_RDWR : O_WRONLY | O_CREAT | O_APPEND) | O_NONBLOCK;
+
+		fd = open(options->path, flags | O_CLOEXEC | O_NOCTTY, 0600);
+		if (fd < 0)
+			return error_sys(err, errno, "log: open \"%s\"", options->path);
+	}
+	log_close();
+	logger.fd = fd;
+	logger.owned = options->path != NULL;
+	logger.level = options->level;
+	logger.show_level = options->show_level;
+	logger.show_origin = options->show_origin;
+	snprintf(logger.id, sizeof(logger.id), "%s", options->id ? options->id : "mote");
+	return 0;
+}
+
+void log_close(void)
+{
+	if (logger.owned)
+		close(logger.fd);
+	logger.fd = STDERR_FILENO;
+	logger.owned = false;
+}
+
+void log_line(enum log_level level, const char *file, int line, const char *fmt, ...)
+{
+	char buf[LOG_LINE_MAX];
+	char thread[16] = "?";
+	struct timespec now;
+	struct tm tm;
+	va_list ap;
+	size_t len;
+	int saved_errno = errno;
+
+	clock_gettime(CLOCK_REALTIME, &now);
+	gmtime_r(&now.tv_sec, &tm);
+	prctl(PR_GET_NAME, thread);
+	len = strftime(buf, sizeof(buf), "%Y-%m-%dT%H:%M:%S", &tm);
+	len += (size_t)snprintf(buf + len, sizeof(buf) - len, ".%09ld [%s:%s", now.tv_nsec,
+				logger.id, thread);
+	if (logger.show_level)
+		len += (size_t)snprintf(buf + len, sizeof(buf) - len, ":%s", level_names[level]);
+	if (logger.show_origin)
+		len += (size_t)snprintf(buf + len, sizeof(buf) - len, ":%s:%d", file, line);
+	len += (size_t)snprintf(buf + len, sizeof(buf) - len, "] ");
+	va_start(ap, fmt);
+	int n = vsnprintf(buf + len, sizeof(buf) - len, fmt, ap);
+	va_end(ap);
+	if (n > 0)
+		len += (size_t)n;
+	if (len > sizeof(buf) - 2)
+		len = sizeof(buf) - 2;
+	buf[len++] = '\n';
+	/*
+	 * One write, so that lines of several threads don't mix; what isn't taken at once is lost.
+	 * stderr may be shared with a shell, so it isn't made O_NONBLOCK: poll first. A line is
+	 * shorter than PIPE_BUF, so a pipe that polls writable takes it whole.
+	 */
+	struct pollfd ready = { .fd = logger.fd, .events = POLLOUT };
+
+	if (poll(&ready, 1, 0) != 1 || write(logger.fd, buf, len) != (ssize_t)len)
+		atomic_fetch_add(&logger.lost, 1);
+	errno = saved_errno;
+}
