@@ -30,7 +30,6 @@
 #define LAYOUT_MMIO_END       0x100000000ull
 #define LAYOUT_BOOT_TIMER     0xc0000000ull
 #define LAYOUT_VIRTIO_MMIO    0xc0001000ull /* one page a device */
-#define LAYOUT_VMGENID        0xdfff0ull    /* 16 bytes; reserved in e820 */
 #define LAYOUT_IOAPIC         0xfec00000ull
 #define LAYOUT_LAPIC          0xfee00000ull
 #define LAYOUT_KVM_TSS        0xfffbd000ull /* three pages for KVM on old Intel */
