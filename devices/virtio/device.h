@@ -41,16 +41,22 @@ struct virtio_device_ops {
 
 	/*
 	 * DRIVER_OK: dev->acked is final, the ready queues are started. Returns 0, or a negative
-	 * errno with the reason (the device then needs a reset).
+	 * errno with the reason (the device then needs a reset). Also called, after restore, for a
+	 * device that was activated when it was saved. On a vCPU's thread.
 	 */
 	int (*activate)(struct virtio_device *dev, struct error *err);
 
-	/* The driver kicked queue (a started one), or it may have work after activation or resume. */
+	/*
+	 * The driver kicked queue (a started one), or it may have work after activation or resume.
+	 * On the event loop's thread. A driver on another vCPU can refill the queue for ever: stop
+	 * after a bounded number of chains and call virtio_device_kick for the rest.
+	 */
 	void (*process_queue)(struct virtio_device *dev, unsigned int queue);
 
 	/*
 	 * Stop. On return nothing that was in flight touches guest memory or the queues any more.
-	 * Called before the queues are reset, at a driver's reset, after a failure, and at destroy.
+	 * Called once an activation, also one that failed half way: before the queues are reset, at
+	 * a driver's reset, after a failure, and at destroy. On a vCPU's or the loop's thread.
 	 */
 	void (*reset)(struct virtio_device *dev);
 
@@ -84,6 +90,11 @@ struct virtio_device {
 
 	bool activated;      /* between a successful activate and reset */
 	bool needs_reset;    /* DEVICE_NEEDS_RESET */
+	bool driver_ok;      /* the driver set DRIVER_OK: it may be notified (§2.1.2) */
+	bool failure_logged; /* since creation: a guest that fails again and again logs once */
+	/* Set by the transport: have queue processed, or a failure noticed, from the event loop. */
+	void (*kick)(struct virtio_device *dev, unsigned int queue);
+	void *transport;     /* for kick */
 	_Atomic uint32_t interrupt_status; /* bit 0 used buffer, bit 1 configuration change */
 	struct irq_line irq;
 	pthread_mutex_t lock;
@@ -91,13 +102,15 @@ struct virtio_device {
 
 /*
  * Initialise the common part. features: device-specific ones; the core adds VIRTIO_F_VERSION_1,
- * VIRTIO_F_INDIRECT_DESC and VIRTIO_F_EVENT_IDX. id is cut at VIRTIO_DEVICE_ID_MAX.
- * Errors: those of eventfd(2).
+ * VIRTIO_F_INDIRECT_DESC and VIRTIO_F_EVENT_IDX. id is cut at VIRTIO_DEVICE_ID_MAX. Fields outside
+ * of struct virtio_device are left alone.
+ * Errors: -EINVAL for a number or size of queues out of range, else those of eventfd(2).
  */
 int virtio_device_init(struct virtio_device *dev, const struct virtio_device_ops *ops,
 		       const char *id, struct guest_memory *memory, struct loop *loop,
 		       uint64_t features, void *config, uint32_t config_size, unsigned int n_queues,
 		       uint16_t queue_size, struct error *err);
+/* The counterpart, for ops->destroy; harmless after a failed init. Doesn't free dev or config. */
 void virtio_device_release(struct virtio_device *dev);
 
 static inline bool virtio_acked(const struct virtio_device *dev, unsigned int bit)
@@ -105,19 +118,29 @@ static inline bool virtio_acked(const struct virtio_device *dev, unsigned int bi
 	return dev->acked >> bit & 1;
 }
 
+/* Have ops->process_queue called for queue soon, from the event loop. From any thread. */
+void virtio_device_kick(struct virtio_device *dev, unsigned int queue);
+
 /* Interrupt the driver if it wants to hear of the buffers pushed to this queue. */
 void virtio_device_signal_used(struct virtio_device *dev, unsigned int queue);
 
-/* Configuration space changed: new generation, configuration interrupt (§2.5, §4.2.2). */
+/*
+ * Configuration space changed: new generation, configuration interrupt (§2.5, §4.2.2). Before
+ * DRIVER_OK the interrupt waits for it.
+ */
 void virtio_device_signal_config(struct virtio_device *dev);
 
 /*
  * The driver broke the rules (or the device can't go on): set DEVICE_NEEDS_RESET, tell the driver,
- * log the reason once, and process nothing more until it resets the device (§2.1.2).
+ * log the reason once, and process nothing more until it resets the device (§2.1.2). Call with
+ * the lock held. ops->reset follows from the transport, not from here: the caller may be anywhere.
  */
 void virtio_device_fail(struct virtio_device *dev, const char *reason);
 
-/* Pop with failure handling: as virtqueue_pop, but -EPROTO has already failed the device. */
+/*
+ * Pop with failure handling: as virtqueue_pop, but -EPROTO has already failed the device. 0 when
+ * the device isn't activated, -EPROTO when it needs a reset.
+ */
 int virtio_device_pop(struct virtio_device *dev, unsigned int queue, struct virtqueue_chain *chain);
 
 #endif

@@ -64,12 +64,18 @@ struct virtqueue_chain {
  */
 int virtqueue_start(struct virtqueue *queue, struct guest_memory *memory, uint64_t features,
 		    struct error *err);
+/*
+ * End what virtqueue_start began: heads in flight are forgotten, pushes and pops do nothing any
+ * more. What the driver configured stays readable.
+ */
+void virtqueue_stop(struct virtqueue *queue);
 /* Forget everything but max_size, as after a device reset. */
 void virtqueue_reset(struct virtqueue *queue);
 
 /*
- * Take the next available chain. Returns 1 with *chain filled, 0 when there's none, -EPROTO when
- * the queue is (or is now found) broken; queue->broken_reason says why.
+ * Take the next available chain. Returns 1 with *chain filled, 0 when there's none (or the queue
+ * isn't started), -EPROTO when the queue is (or is now found) broken; queue->broken_reason says
+ * why. After 0 the driver kicks for its next chain, unless kicks were disabled.
  * Checked: avail index runs at most size ahead; head < size and not in flight already; next < size;
  * at most size descriptors a chain (loops end there); readable before writable; lengths > 0 and
  * their sum < 4 GiB; every buffer in RAM; INDIRECT only if negotiated, not nested, not with NEXT,
@@ -77,10 +83,16 @@ void virtqueue_reset(struct virtqueue *queue);
  */
 int virtqueue_pop(struct virtqueue *queue, struct virtqueue_chain *chain);
 
-/* Undo the last n pops, whose chains haven't been pushed: they will be popped again. */
+/*
+ * Undo the last n pops, whose chains haven't been pushed: they will be popped again, in the same
+ * order. No kick announces them. heads may be in any order.
+ */
 void virtqueue_unpop(struct virtqueue *queue, const uint16_t *heads, unsigned int n);
 
-/* Return a chain: head from a pop, written = bytes that the device wrote into its writable part. */
+/*
+ * Return a chain: head from a pop, written = bytes that the device wrote into its writable part.
+ * Does nothing on a queue that's broken or stopped, or for a head that isn't in flight.
+ */
 void virtqueue_push(struct virtqueue *queue, uint16_t head, uint32_t written);
 
 /* Number of chains popped and neither pushed nor unpopped. */
@@ -115,5 +127,8 @@ int virtqueue_restore(struct virtqueue *queue, const struct virtqueue_state *sta
 size_t iov_read(const struct iovec *iov, unsigned int n, size_t offset, void *dst, size_t len);
 size_t iov_write(struct guest_memory *memory, const struct iovec *iov, unsigned int n, size_t offset,
 		 const void *src, size_t len);
+/* For data that the host kernel put there (readv, aio): mark [offset, offset + len) dirty. */
+void iov_mark_dirty(struct guest_memory *memory, const struct iovec *iov, unsigned int n,
+		    size_t offset, size_t len);
 
 #endif
