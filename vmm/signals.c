@@ -1,0 +1,79 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "vmm/signals.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/signalfd.h>
+#include <unistd.h>
+
+#include "vmm/exit.h"
+#include "vmm/terminal.h"
+#include "vmm/util.h"
+
+struct fatal_signal {
+	int signum;
+	enum exit_code code;
+	const char *line; /* static: the handler may call async-signal-safe functions only */
+};
+
+static const struct fatal_signal fatal_signals[] = {
+	{ SIGBUS, EXIT_SIGBUS, "mote-vmm: SIGBUS: guest memory or a mapped file is gone\n" },
+	{ SIGSEGV, EXIT_SIGSEGV, "mote-vmm: SIGSEGV: the monitor touched memory that isn't its own\n" },
+	{ SIGILL, EXIT_SIGILL, "mote-vmm: SIGILL: illegal instruction in the monitor\n" },
+	{ SIGXFSZ, EXIT_SIGXFSZ, "mote-vmm: SIGXFSZ: a file reached the file size limit\n" },
+	{ SIGXCPU, EXIT_SIGXCPU, "mote-vmm: SIGXCPU: the CPU time limit is reached\n" },
+	{ SIGSYS, EXIT_BAD_SYSCALL, "mote-vmm: SIGSYS: a system call that is not allowed\n" },
+};
+
+static void on_fatal(int signum)
+{
+	terminal_restore_from_handler();
+	for (unsigned int i = 0; i < ARRAY_SIZE(fatal_signals); i++) {
+		const struct fatal_signal *s = &fatal_signals[i];
+
+		if (s->signum != signum)
+			continue;
+		if (write(STDERR_FILENO, s->line, strlen(s->line)) < 0)
+			_exit(s->code);
+		_exit(s->code);
+	}
+	_exit(EXIT_UNEXPECTED_ERROR);
+}
+
+static void on_signalfd(struct loop_source *source, uint32_t events)
+{
+	struct signals *signals = source->owner;
+	struct signalfd_siginfo info;
+
+	(void)events;
+	if (read(signals->fd, &info, sizeof(info)) == sizeof(info))
+		signals->on_stop(signals->context, (int)info.ssi_signo);
+}
+
+int signals_init(struct signals *signals, struct loop *loop, void (*on_stop)(void *, int),
+		 void *context, struct error *err)
+{
+	struct sigaction fatal = { .sa_handler = on_fatal };
+	sigset_t stops;
+
+	*signals = (struct signals){ .fd = -1, .on_stop = on_stop, .context = context };
+	signal(SIGPIPE, SIG_IGN);
+	for (unsigned int i = 0; i < ARRAY_SIZE(fatal_signals); i++)
+		sigaction(fatal_signals[i].signum, &fatal, NULL);
+	sigemptyset(&stops);
+	sigaddset(&stops, SIGINT);
+	sigaddset(&stops, SIGTERM);
+	sigaddset(&stops, SIGHUP);
+	sigprocmask(SIG_BLOCK, &stops, NULL);
+	signals->fd = signalfd(-1, &stops, SFD_CLOEXEC | SFD_NONBLOCK);
+	if (signals->fd < 0)
+		return error_sys(err, errno, "signalfd");
+	return loop_add(loop, &signals->source, signals->fd, EPOLLIN, on_signalfd, signals, err);
+}
+
+void signals_release(struct signals *signals, struct loop *loop)
+{
+	loop_remove(loop, &signals->source);
+	close_fd(&signals->fd);
+}

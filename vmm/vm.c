@@ -1,0 +1,452 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "vmm/vm.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/ioctl.h>
+
+#include "devices/virtio/blk.h"
+#include "devices/virtio/net.h"
+#include "devices/virtio/rng.h"
+#include "devices/virtio/vsock.h"
+#include "vmm/arch/x86_64/cpu.h"
+#include "vmm/boot/cmdline.h"
+#include "vmm/log.h"
+#include "vmm/util.h"
+
+/* ---- ends: reported by any thread, acted upon by the event loop ---- */
+
+void vm_end(struct vm *vm, enum vm_end end, const char *detail)
+{
+	uint64_t one = 1;
+
+	pthread_mutex_lock(&vm->end_lock);
+	bool first = vm->end == VM_END_NONE;
+
+	if (first) {
+		vm->end = end;
+		snprintf(vm->end_detail, sizeof(vm->end_detail), "%s", detail ? detail : "");
+	}
+	pthread_mutex_unlock(&vm->end_lock);
+	if (first && write(vm->end_eventfd, &one, sizeof(one)) < 0)
+		log_error("end: eventfd: %s", strerrordesc_np(errno));
+}
+
+static void on_end_event(struct loop_source *source, uint32_t events)
+{
+	(void)events;
+	loop_stop(source->owner);
+}
+
+static void on_vcpu_end(void *context, enum vm_end end, const char *detail)
+{
+	vm_end(context, end, detail);
+}
+
+static void on_signal(void *context, int signum)
+{
+	vm_end(context, vm_end_of_signal(signum), NULL);
+}
+
+static void on_i8042_reset(void *context)
+{
+	vm_end(context, VM_END_RESET, "i8042");
+}
+
+static void on_acpi_sleep(void *context, uint32_t sleep_type)
+{
+	(void)sleep_type;
+	vm_end(context, VM_END_POWER_OFF, "ACPI");
+}
+
+static void on_pvpanic(void *context, uint32_t events)
+{
+	/* A guest that loads a crash kernel after its panic goes on by itself. */
+	if (events & PVPANIC_PANICKED)
+		vm_end(context, VM_END_PANIC, "pvpanic");
+}
+
+static void on_boot_timer(void *context, uint32_t value)
+{
+	struct vm *vm = context;
+	uint64_t now = monotonic_ns();
+	struct timespec cpu;
+
+	if (value != BOOT_TIMER_VALUE || vm->stages.guest_ready != 0)
+		return;
+	vm->stages.guest_ready = now;
+	clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &cpu);
+	uint64_t us = (now - vm->stages.start) / 1000;
+	uint64_t cpu_us = (uint64_t)cpu.tv_sec * 1000000 + (uint64_t)cpu.tv_nsec / 1000;
+
+	log_info("Guest-boot-time = %6lu us %lu ms, %6lu CPU us %lu CPU ms", us, us / 1000, cpu_us,
+		 cpu_us / 1000);
+}
+
+/* ---- vm_prepare: what the configuration names on the host ---- */
+
+static int prepare_memory(struct vm *vm, struct error *err)
+{
+	const struct config_machine *m = &vm->config->machine;
+	uint64_t size = m->mem_size_mib * MIB;
+	uint64_t low = size < LAYOUT_MMIO_START ? size : LAYOUT_MMIO_START;
+	int rc = guest_memory_add(&vm->memory, 0, low, m->huge_pages, m->track_dirty_pages, err);
+
+	if (rc == 0 && size > low)
+		rc = guest_memory_add(&vm->memory, LAYOUT_MMIO_END, size - low, m->huge_pages,
+				      m->track_dirty_pages, err);
+	return rc < 0 ? error_wrap(err, "machine-config: mem_size_mib") : 0;
+}
+
+static int prepare_kernel(struct vm *vm, struct error *err)
+{
+	const struct config_boot_source *boot = &vm->config->boot_source;
+	/* O_NONBLOCK: a FIFO under this name must be refused, not waited for. */
+	cleanup_close int kernel = open(boot->kernel_image_path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+	cleanup_close int initrd = -1;
+	int rc;
+
+	if (kernel < 0)
+		return error_sys(err, errno, "boot-source: kernel: open \"%s\"", boot->kernel_image_path);
+	rc = kernel_load(&vm->memory, kernel, boot->kernel_image_path, &vm->kernel, err);
+	if (rc == 0 && boot->initrd_path) {
+		initrd = open(boot->initrd_path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+		if (initrd < 0)
+			return error_sys(err, errno, "boot-source: initrd: open \"%s\"", boot->initrd_path);
+		rc = initrd_load(&vm->memory, initrd, boot->initrd_path, &vm->kernel, &vm->initrd, err);
+	}
+	return rc < 0 ? error_wrap(err, "boot-source") : 0;
+}
+
+/* The guest's output goes to stdout, or to the file or FIFO of the configuration. */
+static int open_serial_output(const struct vm *vm, int *fd, struct error *err)
+{
+	const char *path = vm->config->serial.serial_out_path;
+
+	*fd = STDOUT_FILENO;
+	if (!path)
+		return 0;
+	/* O_RDWR: opening a FIFO that nobody reads yet must not fail or wait. */
+	*fd = open(path, O_RDWR | O_CREAT | O_APPEND | O_NONBLOCK | O_CLOEXEC | O_NOCTTY, 0600);
+	return *fd < 0 ? error_sys(err, errno, "serial: open \"%s\"", path) : 0;
+}
+
+static int prepare_legacy(struct vm *vm, struct error *err)
+{
+	int out_fd, in_fd = vm->config->serial.serial_out_path ? -1 : STDIN_FILENO;
+	int rc = open_serial_output(vm, &out_fd, err);
+
+	if (rc == 0)
+		rc = serial_init(&vm->serial, &vm->loop, in_fd, out_fd, err);
+	vm->has_serial = rc == 0;
+	if (rc == 0)
+		rc = i8042_init(&vm->i8042, on_i8042_reset, vm, err);
+	vm->has_i8042 = rc == 0;
+	vm->acpi_sleep = (struct platform_device){ on_acpi_sleep, vm };
+	vm->pvpanic = (struct platform_device){ on_pvpanic, vm };
+	vm->boot_timer = (struct platform_device){ on_boot_timer, vm };
+	if (rc == 0)
+		rc = bus_add(&vm->pio, SERIAL_BASE, SERIAL_SIZE, &serial_bus_ops, &vm->serial, err);
+	if (rc == 0)
+		rc = bus_add(&vm->pio, I8042_BASE, I8042_SIZE, &i8042_bus_ops, &vm->i8042, err);
+	if (rc == 0)
+		rc = bus_add(&vm->pio, ACPI_SLEEP_BASE, ACPI_SLEEP_SIZE, &acpi_sleep_bus_ops,
+			     &vm->acpi_sleep, err);
+	if (rc == 0)
+		rc = bus_add(&vm->pio, PVPANIC_BASE, PVPANIC_SIZE, &pvpanic_bus_ops, &vm->pvpanic, err);
+	if (rc == 0 && vm->boot_timer_enabled)
+		rc = bus_add(&vm->mmio, LAYOUT_BOOT_TIMER, 0x1000, &boot_timer_bus_ops, &vm->boot_timer,
+			     err);
+	return rc;
+}
+
+/* Give a virtio device its transport, its page of MMIO and its GSI. Takes ownership of it. */
+static int attach_virtio(struct vm *vm, struct virtio_device *device, struct error *err)
+{
+	unsigned int i = vm->n_virtio;
+	int rc = virtio_mmio_init(&vm->virtio[i], device, err);
+
+	if (rc < 0)
+		return rc;
+	vm->slots[i] = (struct platform_virtio){
+		.mmio_base = LAYOUT_VIRTIO_MMIO + i * (uint64_t)VIRTIO_MMIO_SIZE,
+		.gsi = VIRTIO_GSI_FIRST + i,
+	};
+	vm->n_virtio++;
+	return bus_add(&vm->mmio, vm->slots[i].mmio_base, VIRTIO_MMIO_SIZE, &virtio_mmio_bus_ops,
+		       &vm->virtio[i], err);
+}
+
+static int add_drive(struct vm *vm, const struct config_drive *drive, struct error *err)
+{
+	struct virtio_blk_options options = {
+		.id = drive->drive_id,
+		.path = drive->path_on_host,
+		.read_only = drive->is_read_only,
+		.writeback = drive->cache_type == CONFIG_CACHE_WRITEBACK,
+		.engine = drive->io_engine == CONFIG_IO_ASYNC ? DISK_ENGINE_ASYNC : DISK_ENGINE_SYNC,
+	};
+	struct virtio_device *device;
+	int rc = virtio_blk_create(&options, &vm->memory, &vm->loop, &device, err);
+
+	return rc < 0 ? rc : attach_virtio(vm, device, err);
+}
+
+static int add_net(struct vm *vm, const struct config_net *net, struct error *err)
+{
+	struct virtio_net_options options = {
+		.id = net->iface_id,
+		.tap_name = net->host_dev_name,
+		.has_mac = net->has_mac,
+		.mtu = net->mtu,
+	};
+	struct virtio_device *device;
+
+	memcpy(options.mac, net->guest_mac, sizeof(options.mac));
+	int rc = virtio_net_create(&options, &vm->memory, &vm->loop, &device, err);
+
+	return rc < 0 ? rc : attach_virtio(vm, device, err);
+}
+
+/* Firecracker's order: the root drive first, so that it is /dev/vda. */
+static int prepare_virtio(struct vm *vm, struct error *err)
+{
+	const struct config *c = vm->config;
+	struct virtio_device *device;
+	int rc = 0;
+
+	for (unsigned int pass = 0; pass < 2; pass++)
+		for (unsigned int i = 0; rc == 0 && i < c->n_drives; i++)
+			if (c->drives[i].is_root_device == (pass == 0))
+				rc = add_drive(vm, &c->drives[i], err);
+	for (unsigned int i = 0; rc == 0 && i < c->n_nets; i++)
+		rc = add_net(vm, &c->nets[i], err);
+	if (rc == 0 && c->vsock.set) {
+		struct virtio_vsock_options options = {
+			.id = "vsock", .guest_cid = c->vsock.guest_cid, .uds_path = c->vsock.uds_path,
+		};
+
+		rc = virtio_vsock_create(&options, &vm->memory, &vm->loop, &device, err);
+		if (rc == 0)
+			rc = attach_virtio(vm, device, err);
+	}
+	if (rc == 0 && c->entropy.set) {
+		rc = virtio_rng_create("entropy", &vm->memory, &vm->loop, &device, err);
+		if (rc == 0)
+			rc = attach_virtio(vm, device, err);
+	}
+	return rc;
+}
+
+int vm_prepare(struct vm *vm, const struct config *config, const struct vm_options *options,
+	       struct error *err)
+{
+	int rc;
+
+	memset(vm, 0, sizeof(*vm));
+	vm->config = config;
+	vm->id = options->id;
+	vm->boot_timer_enabled = options->boot_timer;
+	vm->stages.start = options->start_ns;
+	vm->loop.epoll_fd = vm->kvm.fd = vm->kvm.vm_fd = vm->signals.fd = -1;
+	pthread_mutex_init(&vm->end_lock, NULL);
+	vm->end_eventfd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	if (vm->end_eventfd < 0)
+		return error_sys(err, errno, "eventfd");
+	rc = loop_init(&vm->loop, err);
+	if (rc == 0)
+		rc = loop_add(&vm->loop, &vm->end_source, vm->end_eventfd, EPOLLIN, on_end_event,
+			      &vm->loop, err);
+	if (rc == 0)
+		rc = signals_init(&vm->signals, &vm->loop, on_signal, vm, err);
+	if (rc == 0)
+		rc = prepare_memory(vm, err);
+	if (rc == 0)
+		rc = prepare_kernel(vm, err);
+	if (rc == 0)
+		rc = prepare_legacy(vm, err);
+	if (rc == 0)
+		rc = prepare_virtio(vm, err);
+	if (rc == 0 && config->metrics.set)
+		rc = metrics_open(&vm->metrics, &vm->loop, &config->metrics, vm->id, vm_fill_metrics, vm,
+				  err);
+	vm->stages.prepared = monotonic_ns();
+	return rc;
+}
+
+/* ---- vm_build: the KVM VM ---- */
+
+static int write_guest_tables(struct vm *vm, uint64_t *boot_info, struct error *err)
+{
+	const struct platform_info info = {
+		.n_vcpus = vm->config->machine.vcpu_count,
+		.serial = true,
+		.n_virtio = vm->n_virtio,
+		.virtio = vm->slots,
+	};
+	bool acpi = vm->config->machine.platform == CONFIG_PLATFORM_ACPI;
+	char cmdline[CONFIG_CMDLINE_MAX];
+	int rc = acpi ? acpi_write_tables(&vm->memory, &info, err)
+		      : mptable_write(&vm->memory, &info, err);
+
+	if (rc == 0)
+		rc = cmdline_build(vm->config, &info, cmdline, err);
+	if (rc == 0)
+		rc = boot_params_write(&vm->memory, &vm->kernel, &vm->initrd, cmdline,
+				       acpi ? LAYOUT_RSDP : 0, boot_info, err);
+	if (rc == 0)
+		rc = cpu_write_boot_tables(&vm->memory, &vm->kernel, err);
+	return rc;
+}
+
+static int connect_kicks(struct vm *vm, struct error *err)
+{
+	for (unsigned int i = 0; i < vm->n_virtio; i++) {
+		const struct virtio_mmio *mmio = &vm->virtio[i];
+
+		for (unsigned int q = 0; q < mmio->device->n_queues; q++) {
+			int rc = kvm_add_ioeventfd(&vm->kvm, mmio->kicks[q].eventfd,
+						   vm->slots[i].mmio_base + VIRTIO_MMIO_NOTIFY, q, err);
+
+			if (rc < 0)
+				return error_wrap(err, "%s", mmio->device->id);
+		}
+	}
+	return 0;
+}
+
+static int connect_interrupts(struct vm *vm, struct error *err)
+{
+	int rc = kvm_add_irqfd(&vm->kvm, vm->serial.irq.eventfd, SERIAL_GSI, err);
+
+	if (rc == 0)
+		rc = kvm_add_irqfd(&vm->kvm, vm->i8042.irq.eventfd, I8042_GSI, err);
+	for (unsigned int i = 0; rc == 0 && i < vm->n_virtio; i++)
+		rc = kvm_add_irqfd(&vm->kvm, vm->virtio[i].device->irq.eventfd, vm->slots[i].gsi, err);
+	return rc;
+}
+
+static int setup_vcpus(struct vm *vm, uint64_t boot_info, struct error *err)
+{
+	const struct config_machine *m = &vm->config->machine;
+	const struct cpu_topology topology = {
+		.n_vcpus = m->vcpu_count,
+		.threads_per_core = m->smt && m->vcpu_count > 1 ? 2 : 1,
+	};
+	bool virtual_wire = m->platform == CONFIG_PLATFORM_MPTABLE;
+	cleanup_free struct cpuid *cpuid = malloc(sizeof(*cpuid));
+	int rc;
+
+	if (!cpuid)
+		return error_sys(err, ENOMEM, "cpuid");
+	rc = cpuid_template(&vm->kvm, cpuid, err);
+	for (unsigned int i = 0; rc == 0 && i < m->vcpu_count; i++)
+		rc = cpu_setup(vm->vcpus.vcpus[i].fd, cpuid, i, &topology, &vm->kernel, boot_info,
+			       virtual_wire, err);
+	return rc;
+}
+
+/*
+ * The order is by what it costs on a host. KVM_SET_USER_MEMORY_REGION and KVM_IOEVENTFD wait for an
+ * SRCU grace period, which is short while the VM has neither interrupt controllers nor vCPUs: a
+ * memory region took 0.2 ms before KVM_CREATE_IRQCHIP and 4 to 8 ms after it (nested KVM,
+ * Linux 6.18). irqfds and vCPUs' LAPICs need the irqchip, so they come last.
+ */
+int vm_build(struct vm *vm, struct error *err)
+{
+	const struct config_machine *m = &vm->config->machine;
+	uint64_t boot_info;
+	int rc = kvm_open(&vm->kvm, err);
+
+	if (rc == 0)
+		rc = write_guest_tables(vm, &boot_info, err);
+	if (rc == 0)
+		rc = kvm_set_memory(&vm->kvm, &vm->memory, err);
+	if (rc == 0)
+		rc = connect_kicks(vm, err);
+	if (rc == 0)
+		/* ACPI here is hardware-reduced: no i8254. A kernel that boots by MPTable may want one. */
+		rc = kvm_create_irqchip(&vm->kvm, m->platform == CONFIG_PLATFORM_MPTABLE, err);
+	if (rc == 0)
+		rc = connect_interrupts(vm, err);
+	if (rc == 0)
+		rc = vcpus_create(&vm->vcpus, &vm->kvm, m->vcpu_count, &vm->pio, &vm->mmio, on_vcpu_end,
+				  vm, err);
+	if (rc == 0)
+		rc = setup_vcpus(vm, boot_info, err);
+	vm->stages.built = monotonic_ns();
+	return rc;
+}
+
+/* ---- running ---- */
+
+enum vm_end vm_run(struct vm *vm, struct error *err)
+{
+	/* Raw only now: every message before this one was for a terminal in its normal mode. */
+	int rc = terminal_make_raw(&vm->terminal, STDIN_FILENO, err);
+
+	vcpus_set(&vm->vcpus, VCPU_RUNNING);
+	vm->stages.running = monotonic_ns();
+	vm->state = VM_STATE_RUNNING;
+	if (rc == 0)
+		rc = vcpus_start(&vm->vcpus, err);
+	if (rc == 0)
+		rc = loop_run(&vm->loop, err);
+	if (rc < 0)
+		vm_end(vm, VM_END_MONITOR_FAILURE, err->message);
+	vm->state = VM_STATE_SHUTTING_DOWN;
+	vm->stages.ended = monotonic_ns();
+	vcpus_set(&vm->vcpus, VCPU_EXITED);
+	terminal_restore(&vm->terminal);
+	return vm->end;
+}
+
+int vm_pause(struct vm *vm, struct error *err)
+{
+	if (vm->state == VM_STATE_PAUSED)
+		return 0;
+	if (vm->state != VM_STATE_RUNNING)
+		return error_set(err, EINVAL, "pause: the microVM is %s", vm_state_name(vm->state));
+	vcpus_set(&vm->vcpus, VCPU_PAUSED);
+	vm->state = VM_STATE_PAUSED;
+	return 0;
+}
+
+int vm_resume(struct vm *vm, struct error *err)
+{
+	if (vm->state == VM_STATE_RUNNING)
+		return 0;
+	if (vm->state != VM_STATE_PAUSED)
+		return error_set(err, EINVAL, "resume: the microVM is %s", vm_state_name(vm->state));
+	/* Tells the guest's watchdog that the gap was ours; EINVAL = it doesn't use kvmclock. */
+	for (unsigned int i = 0; i < vm->vcpus.n; i++)
+		if (ioctl(vm->vcpus.vcpus[i].fd, KVM_KVMCLOCK_CTRL, 0) < 0 && errno != EINVAL)
+			log_warn("vcpu %u: KVM_KVMCLOCK_CTRL: %s", i, strerrordesc_np(errno));
+	vm->state = VM_STATE_RUNNING;
+	vcpus_set(&vm->vcpus, VCPU_RUNNING);
+	for (unsigned int i = 0; i < vm->n_virtio; i++)
+		virtio_mmio_rekick(&vm->virtio[i]);
+	return 0;
+}
+
+void vm_release(struct vm *vm)
+{
+	vcpus_release(&vm->vcpus);
+	/* After the vCPUs, so that the last figures are final; before the devices, which have them. */
+	metrics_close(vm->metrics);
+	for (unsigned int i = 0; i < vm->n_virtio; i++)
+		virtio_mmio_release(&vm->virtio[i]);
+	if (vm->has_i8042)
+		i8042_release(&vm->i8042);
+	if (vm->has_serial)
+		serial_release(&vm->serial);
+	signals_release(&vm->signals, &vm->loop);
+	kvm_close(&vm->kvm);
+	loop_remove(&vm->loop, &vm->end_source);
+	loop_release(&vm->loop);
+	close_fd(&vm->end_eventfd);
+	guest_memory_release(&vm->memory);
+}

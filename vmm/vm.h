@@ -1,0 +1,106 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * One microVM: what it owns and its life cycle. main.c shows the order of the calls.
+ *
+ * vm_prepare takes everything on the host that the configuration names (files, taps, sockets,
+ * memory); a failure there is the configuration's. vm_build turns it into a KVM VM; a failure there
+ * is the host's. vm_run runs the event loop on the calling thread until the microVM has ended.
+ */
+#ifndef MOTE_VM_H
+#define MOTE_VM_H
+
+#include <pthread.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "devices/legacy/i8042.h"
+#include "devices/legacy/platform.h"
+#include "devices/legacy/serial.h"
+#include "devices/virtio/mmio.h"
+#include "vmm/boot/kernel.h"
+#include "vmm/boot/platform.h"
+#include "vmm/bus.h"
+#include "vmm/config.h"
+#include "vmm/kvm.h"
+#include "vmm/loop.h"
+#include "vmm/memory.h"
+#include "vmm/metrics.h"
+#include "vmm/signals.h"
+#include "vmm/state.h"
+#include "vmm/terminal.h"
+#include "vmm/vcpu.h"
+
+/* Milestones, in ns of CLOCK_MONOTONIC; 0 = not reached. */
+struct vm_stages {
+	uint64_t start;       /* main's first line */
+	uint64_t prepared;    /* config read, files open, kernel in memory */
+	uint64_t built;       /* KVM VM complete */
+	uint64_t running;     /* vCPU threads started: the guest's first instruction follows */
+	uint64_t guest_ready; /* first write to the boot timer */
+	uint64_t ended;
+};
+
+struct vm {
+	const struct config *config; /* borrowed */
+	const char *id;              /* borrowed */
+	bool boot_timer_enabled;
+	struct vm_stages stages;
+	enum vm_state state;
+
+	struct loop loop;
+	struct guest_memory memory;
+	struct kernel_image kernel;
+	struct initrd initrd;
+
+	struct bus pio, mmio;
+	struct serial serial;
+	struct i8042 i8042;
+	struct platform_device acpi_sleep, pvpanic, boot_timer;
+	unsigned int n_virtio;
+	struct virtio_mmio virtio[CONFIG_VIRTIO_MAX];
+	struct platform_virtio slots[CONFIG_VIRTIO_MAX]; /* address and GSI of each */
+	bool has_serial, has_i8042;
+
+	struct terminal terminal;
+	struct signals signals;
+	struct metrics *metrics;     /* NULL unless configured */
+
+	struct kvm kvm;
+	struct vcpu_group vcpus;
+
+	/* The first end that anybody reports counts; any thread may report. */
+	pthread_mutex_t end_lock;
+	enum vm_end end;
+	char end_detail[512];
+	int end_eventfd;
+	struct loop_source end_source;
+};
+
+struct vm_options {
+	const char *id;
+	bool boot_timer;
+	uint64_t start_ns; /* CLOCK_MONOTONIC at the start of the process */
+};
+
+/* vm may be uninitialised memory. Whatever happens, vm_release must follow. */
+int vm_prepare(struct vm *vm, const struct config *config, const struct vm_options *options,
+	       struct error *err);
+int vm_build(struct vm *vm, struct error *err);
+
+/* Start the vCPUs and run the event loop until the end. Returns how the microVM ended. */
+enum vm_end vm_run(struct vm *vm, struct error *err);
+
+/* Pause: vCPUs parked, devices quiet. Resume: guest clock told, queues looked at again. */
+int vm_pause(struct vm *vm, struct error *err);
+int vm_resume(struct vm *vm, struct error *err);
+
+/* Ask the microVM to end; any thread. detail may be NULL; it goes to the log and the last line. */
+void vm_end(struct vm *vm, enum vm_end end, const char *detail);
+
+/* Stop what runs, complete what is in flight, give everything back. */
+void vm_release(struct vm *vm);
+
+/* Fill the metrics object: stages, exits, devices. Any time after vm_prepare. */
+void vm_fill_metrics(void *vm, json_t *root);
+
+#endif
