@@ -295,24 +295,39 @@ void virtqueue_unpop(struct virtqueue *queue, const uint16_t *heads, unsigned in
 	}
 }
 
-void virtqueue_push(struct virtqueue *queue, uint16_t head, uint32_t written)
+static void fill_used(struct virtqueue *queue, uint16_t head, uint32_t written)
 {
-	if (!queue->used || queue->broken || head >= queue->size || !head_in_flight(queue, head))
-		return;
-
 	struct vring_used_elem *elem = &queue->used->ring[queue->next_used & (queue->size - 1)];
 
+	if (head >= queue->size || !head_in_flight(queue, head))
+		return;
 	queue->in_flight[head / 64] &= ~(1ull << (head % 64));
 	elem->id = head;
 	elem->len = written;
 	guest_memory_mark_dirty(queue->memory, elem, sizeof(*elem));
 	queue->next_used++;
-	/* Release: the entry, and the data in its buffers, before the index that announces them. */
-	__atomic_store_n(&queue->used->idx, queue->next_used, __ATOMIC_RELEASE);
-	guest_memory_mark_dirty(queue->memory, &queue->used->idx, sizeof(queue->used->idx));
 	/* A whole lap without asking: "since the last interrupt" has no meaning any more. */
 	if (queue->next_used == queue->signalled_used)
 		queue->signalled_used_valid = false;
+}
+
+void virtqueue_push_together(struct virtqueue *queue, const struct virtqueue_used *used,
+			     unsigned int n)
+{
+	if (!queue->used || queue->broken)
+		return;
+	for (unsigned int i = 0; i < n; i++)
+		fill_used(queue, used[i].head, used[i].written);
+	/* Release: the entries, and the data in their buffers, before the index that announces them. */
+	__atomic_store_n(&queue->used->idx, queue->next_used, __ATOMIC_RELEASE);
+	guest_memory_mark_dirty(queue->memory, &queue->used->idx, sizeof(queue->used->idx));
+}
+
+void virtqueue_push(struct virtqueue *queue, uint16_t head, uint32_t written)
+{
+	struct virtqueue_used used = { .head = head, .written = written };
+
+	virtqueue_push_together(queue, &used, 1);
 }
 
 unsigned int virtqueue_in_flight(const struct virtqueue *queue)

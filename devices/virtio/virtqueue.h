@@ -95,6 +95,17 @@ void virtqueue_unpop(struct virtqueue *queue, const uint16_t *heads, unsigned in
  */
 void virtqueue_push(struct virtqueue *queue, uint16_t head, uint32_t written);
 
+/*
+ * Return several chains at once: the driver sees all of them or none. For one packet in several
+ * buffers, which a driver takes together or counts as an error (§5.1.6.4).
+ */
+struct virtqueue_used {
+	uint16_t head;
+	uint32_t written;
+};
+void virtqueue_push_together(struct virtqueue *queue, const struct virtqueue_used *used,
+			     unsigned int n);
+
 /* Number of chains popped and neither pushed nor unpopped. */
 unsigned int virtqueue_in_flight(const struct virtqueue *queue);
 
