@@ -17,12 +17,17 @@
 #include "vmm/memory.h"
 
 #define CONFIG_VCPUS_MAX        32
-#define CONFIG_DRIVES_MAX       16
-#define CONFIG_NETS_MAX         16
+#define CONFIG_VIRTIO_MAX       19 /* GSIs 5 to 23, one a device */
+#define CONFIG_DRIVES_MAX       CONFIG_VIRTIO_MAX
+#define CONFIG_NETS_MAX         CONFIG_VIRTIO_MAX
 #define CONFIG_ID_MAX           64
 #define CONFIG_CMDLINE_MAX      2048 /* bytes with the terminating NUL, as x86 Linux takes */
 #define CONFIG_MEMORY_MIB_MAX   (255ull * 1024) /* up to where the 64-bit MMIO window may start */
-#define CONFIG_VIRTIO_MAX       19 /* GSIs 5 to 23, one a device */
+#define CONFIG_PATH_MAX         4095 /* bytes without the NUL, as open(2) takes */
+#define CONFIG_TAP_NAME_MAX     15   /* IFNAMSIZ - 1 */
+/* sun_path without its NUL and "_4294967295", which names the socket of a guest's connection. */
+#define CONFIG_UDS_PATH_MAX     (107 - 11)
+#define CONFIG_FILE_MAX         (1024ul * 1024) /* bytes of a config file */
 
 #define CONFIG_DEFAULT_BOOT_ARGS                                                                   \
 	"reboot=k panic=1 nomodule 8250.nr_uarts=0 i8042.noaux i8042.nomux i8042.dumbkbd swiotlb=noforce"
@@ -30,8 +35,8 @@
 struct config_token_bucket {
 	bool set;
 	uint64_t size;           /* bytes or operations; 0 = no limit */
-	uint64_t one_time_burst;
-	uint64_t refill_time_ms;
+	uint64_t one_time_burst; /* granted once, before size counts */
+	uint64_t refill_time_ms; /* for an empty bucket to fill; 0 = no limit */
 };
 
 struct config_rate_limiter {
@@ -42,7 +47,7 @@ struct config_rate_limiter {
 struct config_boot_source {
 	char *kernel_image_path; /* required */
 	char *initrd_path;
-	char *boot_args;         /* NULL = CONFIG_DEFAULT_BOOT_ARGS */
+	char *boot_args;         /* printable ASCII; NULL = CONFIG_DEFAULT_BOOT_ARGS */
 };
 
 /* How the guest learns of its processors and devices. */
@@ -53,7 +58,7 @@ enum config_platform {
 
 struct config_machine {
 	uint32_t vcpu_count;     /* 1..32; with smt 1 or even. Default 1 */
-	uint64_t mem_size_mib;   /* default 128 */
+	uint64_t mem_size_mib;   /* 1..CONFIG_MEMORY_MIB_MAX, even with 2 MiB pages. Default 128 */
 	bool smt;
 	bool track_dirty_pages;
 	enum memory_backing huge_pages;
@@ -68,17 +73,17 @@ struct config_drive {
 	char *path_on_host;      /* required */
 	bool is_root_device;     /* at most one */
 	bool is_read_only;
-	char *partuuid;          /* with is_root_device: root=PARTUUID=... */
+	char *partuuid;          /* root=PARTUUID=...; means nothing without is_root_device */
 	enum config_cache_type cache_type;
 	enum config_io_engine io_engine; /* default Sync as Firecracker's; Async = libaio */
 	struct config_rate_limiter rate_limiter;
 };
 
 struct config_net {
-	char *iface_id;          /* 1..64 characters, unique */
-	char *host_dev_name;     /* tap device, 1..15 characters */
+	char *iface_id;          /* 1..64 characters, [A-Za-z0-9_], unique */
+	char *host_dev_name;     /* tap device, 1..15 characters, unique */
 	bool has_mac;
-	uint8_t guest_mac[6];
+	uint8_t guest_mac[6];    /* a unicast address, unique */
 	uint16_t mtu;            /* 68..65535; 0 = not given */
 	struct config_rate_limiter rx_rate_limiter;
 	struct config_rate_limiter tx_rate_limiter;
@@ -86,8 +91,8 @@ struct config_net {
 
 struct config_vsock {
 	bool set;
-	uint32_t guest_cid;      /* >= 3 */
-	char *uds_path;          /* required; shorter than sockaddr_un allows with a port suffix */
+	uint32_t guest_cid;      /* 3..0xfffffffe: the others have meanings of their own */
+	char *uds_path;          /* required; 1..CONFIG_UDS_PATH_MAX bytes */
 };
 
 struct config_entropy {
@@ -111,8 +116,8 @@ struct config_logger {
 
 struct config_metrics {
 	bool set;
-	char *metrics_path;      /* required */
-	bool emit_id;
+	char *metrics_path;      /* file or FIFO; required */
+	bool emit_id;            /* name the microVM in every line */
 };
 
 struct config {
@@ -132,16 +137,28 @@ struct config {
 void config_init(struct config *config); /* defaults */
 void config_release(struct config *config);
 
+/* Free what one object owns and zero it. */
+void config_boot_source_release(struct config_boot_source *boot_source);
+void config_drive_release(struct config_drive *drive);
+void config_net_release(struct config_net *net);
+void config_vsock_release(struct config_vsock *vsock);
+void config_serial_release(struct config_serial *serial);
+void config_logger_release(struct config_logger *logger);
+void config_metrics_release(struct config_metrics *metrics);
+
 /*
- * Read path (JSON, at most 1 MiB) into config, which must be initialised. Syntax errors name line
- * and column, unknown and duplicate keys and values of a wrong type or range name the object and
- * the key. Doesn't validate what concerns several fields: config_validate does.
+ * Read path (JSON, at most CONFIG_FILE_MAX bytes, a file or a pipe) into config, which must be
+ * initialised. Objects that the file doesn't name keep what config has. Errors begin with
+ * `config "PATH"`: syntax errors name line and column, unknown and duplicate keys and values of a
+ * wrong type or range name the object and the key; on error config holds what was read so far.
+ * Doesn't validate what concerns several fields: config_validate does.
  */
 int config_load_json(struct config *config, const char *path, struct error *err);
 
 /*
- * The rules that concern more than one value: required ones, uniqueness, numbers of devices, SMT,
- * huge page multiples, length of the command line, more memory than the host has.
+ * The rules that concern more than one value or the host: required objects, uniqueness, numbers of
+ * devices, SMT, huge page multiples, more memory than the host has, rate limiters (which the
+ * devices don't have yet). Errors: -EINVAL, -EOPNOTSUPP.
  */
 int config_validate(const struct config *config, struct error *err);
 

@@ -1,0 +1,369 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "vmm/api/json.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <inttypes.h>
+#include <string.h>
+
+#include "vmm/api/fields.h"
+#include "vmm/util.h"
+
+#define PARTUUID_MAX  64
+#define MAC_TEXT_LEN  17
+#define MIN_GUEST_CID 3 /* 0 to 2: hypervisor, loopback, host (linux/vm_sockets.h) */
+
+#define FIELD_PATH(name, t, member) FIELD_STRING(name, t, member, 1, CONFIG_PATH_MAX, NULL)
+
+static bool is_id_byte(unsigned char c)
+{
+	return c == '_' || (isascii(c) && isalnum(c));
+}
+
+static int check_id(const char *text, struct error *err)
+{
+	for (const char *c = text; *c; c++)
+		if (!is_id_byte((unsigned char)*c))
+			return error_set(err, EINVAL,
+					 "\"%s\" has more than ASCII letters, digits and _", text);
+	return 0;
+}
+
+/* What the kernel's parser and a person at the console read alike: no line ends, no controls. */
+static int check_printable_ascii(const char *text, struct error *err)
+{
+	for (const char *c = text; *c; c++)
+		if (!isascii(*c) || !isprint(*c))
+			return error_set(err, EINVAL, "byte %td (0x%02x) is not printable ASCII",
+					 c - text, (unsigned char)*c);
+	return 0;
+}
+
+static int check_partuuid(const char *text, struct error *err)
+{
+	int ret = check_printable_ascii(text, err);
+
+	/* It becomes one word of the command line. */
+	if (!ret && strpbrk(text, " \""))
+		ret = error_set(err, EINVAL, "has a space or a quotation mark");
+	return ret;
+}
+
+/* What the kernel takes for the name of a device; '%' would make it a pattern to number. */
+static int check_tap_name(const char *text, struct error *err)
+{
+	bool valid = strcmp(text, ".") != 0 && strcmp(text, "..") != 0;
+
+	for (const unsigned char *c = (const unsigned char *)text; *c; c++)
+		valid = valid && isascii(*c) && isgraph(*c) && !strchr("/:%", *c);
+	return valid ? 0 : error_set(err, EINVAL, "\"%s\" is no name for a network device", text);
+}
+
+static int not_supported(void *member, json_t *value, struct error *err)
+{
+	(void)member;
+	(void)value;
+	return error_set(err, EOPNOTSUPP, "not supported yet by this version");
+}
+
+static int parse_bucket(void *member, json_t *value, struct error *err)
+{
+	static const struct field fields[] = {
+		{ FIELD_UINT("size", struct config_token_bucket, size, 0, INT64_MAX),
+		  .required = true },
+		{ FIELD_UINT("one_time_burst", struct config_token_bucket, one_time_burst, 0,
+			     INT64_MAX) },
+		/* as ns it must still be a 63-bit number */
+		{ FIELD_UINT("refill_time", struct config_token_bucket, refill_time_ms, 0,
+			     INT64_MAX / 1000000),
+		  .required = true },
+	};
+	struct config_token_bucket *bucket = member;
+
+	bucket->set = true;
+	return fields_parse(fields, ARRAY_SIZE(fields), bucket, value, err);
+}
+
+static int parse_limiter(void *member, json_t *value, struct error *err)
+{
+	static const struct field fields[] = {
+		{ FIELD_PARSED("bandwidth", struct config_rate_limiter, bandwidth, parse_bucket) },
+		{ FIELD_PARSED("ops", struct config_rate_limiter, ops, parse_bucket) },
+	};
+
+	return fields_parse(fields, ARRAY_SIZE(fields), member, value, err);
+}
+
+int config_json_boot_source(struct config_boot_source *out, json_t *object, struct error *err)
+{
+	static const struct field fields[] = {
+		{ FIELD_PATH("kernel_image_path", struct config_boot_source, kernel_image_path),
+		  .required = true },
+		{ FIELD_PATH("initrd_path", struct config_boot_source, initrd_path) },
+		{ FIELD_STRING("boot_args", struct config_boot_source, boot_args, 0,
+			       CONFIG_CMDLINE_MAX - 1, check_printable_ascii) },
+	};
+	struct config_boot_source fresh = { 0 };
+	int ret = fields_parse(fields, ARRAY_SIZE(fields), &fresh, object, err);
+
+	config_boot_source_release(ret < 0 ? &fresh : out);
+	if (ret == 0)
+		*out = fresh;
+	return ret;
+}
+
+static int parse_cpu_template(void *member, json_t *value, struct error *err)
+{
+	(void)member;
+	if (!json_is_string(value))
+		return fields_wrong_type("a string", value, err);
+	if (strcmp(json_string_value(value), "None") == 0)
+		return 0;
+	return error_set(err, EOPNOTSUPP,
+			 "\"%.64s\": only \"None\" is supported, there are no static templates",
+			 json_string_value(value));
+}
+
+int config_json_machine(struct config_machine *out, json_t *object, struct error *err)
+{
+	static const char *const huge_pages[] = {
+		[MEMORY_BACKING_NONE] = "None",
+		[MEMORY_BACKING_TRANSPARENT] = "Transparent",
+		[MEMORY_BACKING_HUGETLB_2M] = "2M",
+		NULL,
+	};
+	static const char *const platforms[] = {
+		[CONFIG_PLATFORM_ACPI] = "Acpi",
+		[CONFIG_PLATFORM_MPTABLE] = "MpTable",
+		NULL,
+	};
+	static const struct field fields[] = {
+		{ FIELD_UINT("vcpu_count", struct config_machine, vcpu_count, 1, CONFIG_VCPUS_MAX),
+		  .required = true },
+		{ FIELD_UINT("mem_size_mib", struct config_machine, mem_size_mib, 1,
+			     CONFIG_MEMORY_MIB_MAX),
+		  .required = true },
+		{ FIELD_BOOL("smt", struct config_machine, smt) },
+		{ FIELD_BOOL("track_dirty_pages", struct config_machine, track_dirty_pages) },
+		{ FIELD_NAME("huge_pages", struct config_machine, huge_pages, huge_pages) },
+		{ FIELD_NAME("platform", struct config_machine, platform, platforms) },
+		{ FIELD_WHOLE("cpu_template", parse_cpu_template) },
+	};
+	struct config_machine fresh = { 0 };
+	int ret = fields_parse(fields, ARRAY_SIZE(fields), &fresh, object, err);
+
+	if (ret == 0)
+		*out = fresh;
+	return ret;
+}
+
+static int no_vhost_user(void *member, json_t *value, struct error *err)
+{
+	(void)member;
+	(void)value;
+	return error_set(err, EOPNOTSUPP, "vhost-user drives are not supported by this version");
+}
+
+int config_json_drive(struct config_drive *out, json_t *object, struct error *err)
+{
+	static const char *const cache_types[] = {
+		[CONFIG_CACHE_UNSAFE] = "Unsafe",
+		[CONFIG_CACHE_WRITEBACK] = "Writeback",
+		NULL,
+	};
+	static const char *const io_engines[] = {
+		[CONFIG_IO_SYNC] = "Sync",
+		[CONFIG_IO_ASYNC] = "Async",
+		NULL,
+	};
+	static const struct field fields[] = {
+		{ FIELD_STRING("drive_id", struct config_drive, drive_id, 1, CONFIG_ID_MAX,
+			       check_id),
+		  .required = true },
+		{ FIELD_PATH("path_on_host", struct config_drive, path_on_host), .required = true },
+		{ FIELD_BOOL("is_root_device", struct config_drive, is_root_device),
+		  .required = true },
+		{ FIELD_BOOL("is_read_only", struct config_drive, is_read_only) },
+		{ FIELD_STRING("partuuid", struct config_drive, partuuid, 1, PARTUUID_MAX,
+			       check_partuuid) },
+		{ FIELD_NAME("cache_type", struct config_drive, cache_type, cache_types) },
+		{ FIELD_NAME("io_engine", struct config_drive, io_engine, io_engines) },
+		{ FIELD_PARSED("rate_limiter", struct config_drive, rate_limiter, parse_limiter) },
+		{ FIELD_WHOLE("socket", no_vhost_user) },
+	};
+	struct config_drive fresh = { 0 };
+	int ret = fields_parse(fields, ARRAY_SIZE(fields), &fresh, object, err);
+
+	config_drive_release(ret < 0 ? &fresh : out);
+	if (ret == 0)
+		*out = fresh;
+	return ret;
+}
+
+static int hex_digit(char c)
+{
+	if (c >= '0' && c <= '9')
+		return c - '0';
+	c = (char)tolower((unsigned char)c);
+	return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+}
+
+/* Exactly xx:xx:xx:xx:xx:xx. */
+static bool mac_from_text(uint8_t mac[6], const char *text)
+{
+	if (strlen(text) != MAC_TEXT_LEN)
+		return false;
+	for (int i = 0; i < 6; i++) {
+		int high = hex_digit(text[3 * i]), low = hex_digit(text[3 * i + 1]);
+
+		if (high < 0 || low < 0 || (i < 5 && text[3 * i + 2] != ':'))
+			return false;
+		mac[i] = (uint8_t)(high << 4 | low);
+	}
+	return true;
+}
+
+static int parse_mac(void *member, json_t *value, struct error *err)
+{
+	static const uint8_t zero[6];
+	struct config_net *net = member;
+
+	if (!json_is_string(value))
+		return fields_wrong_type("a string", value, err);
+	if (!mac_from_text(net->guest_mac, json_string_value(value)))
+		return error_set(err, EINVAL, "\"%.64s\" is not of the form 06:00:ac:10:00:02",
+				 json_string_value(value));
+	/* A guest can't bring an interface up with one of these. */
+	if ((net->guest_mac[0] & 1) || memcmp(net->guest_mac, zero, sizeof(zero)) == 0)
+		return error_set(err, EINVAL, "\"%s\" is not the address of one station",
+				 json_string_value(value));
+	net->has_mac = true;
+	return 0;
+}
+
+int config_json_net(struct config_net *out, json_t *object, struct error *err)
+{
+	static const struct field fields[] = {
+		{ FIELD_STRING("iface_id", struct config_net, iface_id, 1, CONFIG_ID_MAX, check_id),
+		  .required = true },
+		{ FIELD_STRING("host_dev_name", struct config_net, host_dev_name, 1,
+			       CONFIG_TAP_NAME_MAX, check_tap_name),
+		  .required = true },
+		{ FIELD_WHOLE("guest_mac", parse_mac) },
+		{ FIELD_UINT("mtu", struct config_net, mtu, 68, UINT16_MAX) },
+		{ FIELD_PARSED("rx_rate_limiter", struct config_net, rx_rate_limiter,
+			       parse_limiter) },
+		{ FIELD_PARSED("tx_rate_limiter", struct config_net, tx_rate_limiter,
+			       parse_limiter) },
+	};
+	struct config_net fresh = { 0 };
+	int ret = fields_parse(fields, ARRAY_SIZE(fields), &fresh, object, err);
+
+	config_net_release(ret < 0 ? &fresh : out);
+	if (ret == 0)
+		*out = fresh;
+	return ret;
+}
+
+/* Deprecated by Firecracker: read, and without effect. */
+static int parse_vsock_id(void *member, json_t *value, struct error *err)
+{
+	(void)member;
+	return json_is_string(value) ? 0 : fields_wrong_type("a string", value, err);
+}
+
+int config_json_vsock(struct config_vsock *out, json_t *object, struct error *err)
+{
+	static const struct field fields[] = {
+		{ FIELD_UINT("guest_cid", struct config_vsock, guest_cid, MIN_GUEST_CID,
+			     UINT32_MAX - 1),
+		  .required = true },
+		{ FIELD_STRING("uds_path", struct config_vsock, uds_path, 1, CONFIG_UDS_PATH_MAX,
+			       NULL),
+		  .required = true },
+		{ FIELD_WHOLE("vsock_id", parse_vsock_id) },
+	};
+	struct config_vsock fresh = { .set = true };
+	int ret = fields_parse(fields, ARRAY_SIZE(fields), &fresh, object, err);
+
+	config_vsock_release(ret < 0 ? &fresh : out);
+	if (ret == 0)
+		*out = fresh;
+	return ret;
+}
+
+int config_json_entropy(struct config_entropy *out, json_t *object, struct error *err)
+{
+	static const struct field fields[] = {
+		{ FIELD_PARSED("rate_limiter", struct config_entropy, rate_limiter,
+			       parse_limiter) },
+	};
+	struct config_entropy fresh = { .set = true };
+	int ret = fields_parse(fields, ARRAY_SIZE(fields), &fresh, object, err);
+
+	if (ret == 0)
+		*out = fresh;
+	return ret;
+}
+
+int config_json_serial(struct config_serial *out, json_t *object, struct error *err)
+{
+	static const struct field fields[] = {
+		{ FIELD_PATH("serial_out_path", struct config_serial, serial_out_path) },
+		{ FIELD_PARSED("rate_limiter", struct config_serial, rate_limiter, parse_bucket) },
+	};
+	struct config_serial fresh = { .set = true };
+	int ret = fields_parse(fields, ARRAY_SIZE(fields), &fresh, object, err);
+
+	config_serial_release(ret < 0 ? &fresh : out);
+	if (ret == 0)
+		*out = fresh;
+	return ret;
+}
+
+static int parse_level(void *member, json_t *value, struct error *err)
+{
+	if (!json_is_string(value))
+		return fields_wrong_type("a string", value, err);
+	if (log_level_parse(json_string_value(value), member) < 0)
+		return error_set(err, EINVAL,
+				 "\"%.64s\" is none of \"Off\", \"Error\", \"Warning\", \"Info\", "
+				 "\"Debug\", \"Trace\"",
+				 json_string_value(value));
+	return 0;
+}
+
+int config_json_logger(struct config_logger *out, json_t *object, struct error *err)
+{
+	static const struct field fields[] = {
+		{ FIELD_PATH("log_path", struct config_logger, log_path) },
+		{ FIELD_PARSED("level", struct config_logger, level, parse_level) },
+		{ FIELD_BOOL("show_level", struct config_logger, show_level) },
+		{ FIELD_BOOL("show_log_origin", struct config_logger, show_log_origin) },
+		{ FIELD_WHOLE("module", not_supported) },
+	};
+	struct config_logger fresh = { .set = true, .level = LOG_INFO };
+	int ret = fields_parse(fields, ARRAY_SIZE(fields), &fresh, object, err);
+
+	config_logger_release(ret < 0 ? &fresh : out);
+	if (ret == 0)
+		*out = fresh;
+	return ret;
+}
+
+int config_json_metrics(struct config_metrics *out, json_t *object, struct error *err)
+{
+	static const struct field fields[] = {
+		{ FIELD_PATH("metrics_path", struct config_metrics, metrics_path),
+		  .required = true },
+		{ FIELD_BOOL("emit_id", struct config_metrics, emit_id) },
+		{ FIELD_WHOLE("properties", not_supported) },
+	};
+	struct config_metrics fresh = { .set = true };
+	int ret = fields_parse(fields, ARRAY_SIZE(fields), &fresh, object, err);
+
+	config_metrics_release(ret < 0 ? &fresh : out);
+	if (ret == 0)
+		*out = fresh;
+	return ret;
+}
