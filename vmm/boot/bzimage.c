@@ -15,6 +15,9 @@
 #define MIN_VERSION         0x020c
 #define XLF_64BIT           (1 << 0) /* XLF_KERNEL_64 */
 
+_Static_assert(sizeof(struct setup_header) <= sizeof(((struct kernel_image *)0)->setup_header),
+	       "room for a whole setup header");
+
 static int check_header(const struct setup_header *h, struct error *err)
 {
 	if (h->boot_flag != 0xaa55)

@@ -22,7 +22,7 @@ struct kernel_image {
 	uint64_t end;            /* gpa behind everything that the kernel uses before it has e820 */
 	uint64_t initrd_max;     /* highest gpa that an initrd may touch */
 	uint32_t cmdline_max;    /* longest command line, in bytes without the NUL */
-	uint8_t setup_header[0x70]; /* bzImage: its setup header, from offset 0x1f1 */
+	uint8_t setup_header[0x7b]; /* bzImage: struct setup_header, as far as the file has it */
 	uint32_t setup_header_len;  /* 0 unless bzImage */
 };
 
