@@ -1,0 +1,276 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The metrics file: lines that are whole, and none that blocks. */
+#include <errno.h>
+#include <fcntl.h>
+#include <jansson.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "vmm/loop.h"
+#include "vmm/metrics.h"
+#include "vmm/util.h"
+
+static char directory[] = "/tmp/mote-test-metrics-XXXXXX";
+static char path[64];
+
+static int make_directory(void **state)
+{
+	(void)state;
+	if (!mkdtemp(directory))
+		return -1;
+	snprintf(path, sizeof(path), "%s/m", directory);
+	return 0;
+}
+
+static int remove_directory(void **state)
+{
+	(void)state;
+	return rmdir(directory);
+}
+
+static int remove_file(void **state)
+{
+	(void)state;
+	return unlink(path);
+}
+
+/* What a test's fill adds: a count of calls, and as much padding as wanted. */
+struct source {
+	unsigned int calls;
+	size_t padding;
+};
+
+static void fill(void *context, json_t *root)
+{
+	struct source *source = context;
+
+	json_object_set_new(root, "calls", json_integer(++source->calls));
+	if (source->padding) {
+		char *text = malloc(source->padding);
+
+		memset(text, 'x', source->padding);
+		json_object_set_new(root, "padding", json_stringn(text, source->padding));
+		free(text);
+	}
+}
+
+/* The next line of f as an object, which must be valid JSON; NULL at the end. */
+static json_t *next_line(FILE *f)
+{
+	cleanup_free char *line = NULL;
+	size_t size = 0;
+	ssize_t length = getline(&line, &size, f);
+	json_error_t why;
+
+	if (length < 0)
+		return NULL;
+	assert_int_equal(line[length - 1], '\n');
+	json_t *root = json_loadb(line, (size_t)length - 1, JSON_REJECT_DUPLICATES, &why);
+
+	assert_non_null(root);
+	return root;
+}
+
+static json_int_t integer_at(json_t *root, const char *object, const char *key)
+{
+	json_t *parent = object ? json_object_get(root, object) : root;
+	json_t *value = json_object_get(parent, key);
+
+	assert_true(json_is_integer(value));
+	return json_integer_value(value);
+}
+
+static void a_line_at_each_period_and_at_the_end(void **state)
+{
+	struct loop loop;
+	struct metrics metrics;
+	struct source source = { 0 };
+	time_t before = time(NULL);
+
+	(void)state;
+	assert_int_equal(loop_init(&loop, NULL), 0);
+	assert_int_equal(metrics_open(&metrics, path, "vm-1", NULL), 0);
+	assert_int_equal(metrics_start(&metrics, &loop, 5, fill, &source, NULL), 0);
+	assert_int_equal(source.calls, 0);
+	for (int i = 0; i < 1000 && source.calls < 3; i++)
+		loop_run_once(&loop, 1000, NULL);
+	assert_int_equal(source.calls, 3);
+	metrics_close(&metrics);
+	assert_int_equal(source.calls, 4);
+	loop_release(&loop);
+
+	cleanup_fclose FILE *f = fopen(path, "re");
+
+	assert_non_null(f);
+	for (int i = 1; i <= 4; i++) {
+		json_t *root = next_line(f);
+
+		assert_int_equal(integer_at(root, NULL, "calls"), i);
+		json_int_t ms = integer_at(root, NULL, "utc_timestamp_ms");
+
+		assert_in_range(ms, (uintmax_t)before * 1000, (uintmax_t)(time(NULL) + 1) * 1000);
+		assert_string_equal(json_string_value(json_object_get(root, "id")), "vm-1");
+		assert_int_equal(integer_at(root, "logger", "missed_log_count"), 0);
+		assert_int_equal(integer_at(root, "logger", "missed_metrics_count"), 0);
+		json_decref(root);
+	}
+	assert_null(next_line(f));
+}
+
+static void a_file_is_appended_to_and_private(void **state)
+{
+	struct loop loop;
+	struct metrics metrics;
+	struct source source = { 0 };
+	struct stat st;
+
+	(void)state;
+	loop_init(&loop, NULL);
+	for (int i = 0; i < 2; i++) {
+		assert_int_equal(metrics_open(&metrics, path, NULL, NULL), 0);
+		assert_int_equal(fcntl(metrics.fd, F_GETFD), FD_CLOEXEC);
+		assert_int_equal(
+			metrics_start(&metrics, &loop, METRICS_PERIOD_MS, fill, &source, NULL), 0);
+		metrics_close(&metrics);
+	}
+	loop_release(&loop);
+	assert_int_equal(stat(path, &st), 0);
+	assert_int_equal(st.st_mode & 07777, 0600);
+
+	cleanup_fclose FILE *f = fopen(path, "re");
+
+	for (int i = 1; i <= 2; i++) {
+		json_t *root = next_line(f);
+
+		assert_int_equal(integer_at(root, NULL, "calls"), i);
+		assert_null(json_object_get(root, "id"));
+		json_decref(root);
+	}
+	assert_null(next_line(f));
+}
+
+static void nothing_is_written_before_the_start(void **state)
+{
+	struct metrics metrics;
+	struct stat st;
+
+	(void)state;
+	assert_int_equal(metrics_open(&metrics, path, NULL, NULL), 0);
+	metrics_close(&metrics);
+	assert_int_equal(stat(path, &st), 0);
+	assert_int_equal(st.st_size, 0);
+}
+
+static void a_path_that_cannot_be_opened_is_an_error(void **state)
+{
+	struct metrics metrics;
+	struct error err = { 0 };
+
+	(void)state;
+	assert_int_equal(metrics_open(&metrics, "/nonexistent/m", "x", &err), -ENOENT);
+	assert_string_equal(err.message,
+			    "metrics: open \"/nonexistent/m\": No such file or directory");
+	assert_int_equal(metrics_open(&metrics, directory, "x", &err), -EISDIR);
+}
+
+/*
+ * A FIFO whose reader comes late: lines fit until it's full, then they're lost and counted, the
+ * one that fitted in part is completed first, and the reader sees whole lines only.
+ */
+static void a_full_fifo_loses_lines_but_never_mixes_them(void **state)
+{
+	struct metrics metrics;
+	struct loop loop;
+	struct source source = { .padding = 5000 }; /* > PIPE_BUF: may be taken in part */
+	unsigned int written = 0, lost = 0;
+
+	(void)state;
+	assert_int_equal(mkfifo(path, 0600), 0);
+	loop_init(&loop, NULL);
+	assert_int_equal(metrics_open(&metrics, path, NULL, NULL), 0);
+	assert_int_equal(metrics_start(&metrics, &loop, METRICS_PERIOD_MS, fill, &source, NULL), 0);
+	int capacity = fcntl(metrics.fd, F_SETPIPE_SZ, 8192);
+
+	assert_int_equal(capacity, 8192);
+	for (int i = 0; i < 5; i++) {
+		if (metrics_write(&metrics))
+			written++;
+		else
+			lost++;
+	}
+	assert_int_equal(written, 2); /* a whole one and a part of another */
+	assert_int_equal(lost, 3);
+	assert_int_equal(metrics.lines_lost, 3);
+
+	int fd = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+	FILE *copy = tmpfile();
+	char buf[4096];
+	ssize_t n;
+
+	assert_true(fd >= 0);
+	assert_non_null(copy);
+	while ((n = read(fd, buf, sizeof(buf))) > 0)
+		fwrite(buf, 1, (size_t)n, copy);
+	/* Room again, for the rest of the second line and a third one at the close. */
+	source.padding = 10;
+	metrics_close(&metrics);
+	while ((n = read(fd, buf, sizeof(buf))) > 0)
+		fwrite(buf, 1, (size_t)n, copy);
+	close(fd);
+	loop_release(&loop);
+
+	static const json_int_t expected_calls[] = { 1, 2, 3 }, expected_lost[] = { 0, 0, 3 };
+
+	rewind(copy);
+	for (unsigned int i = 0; i < 3; i++) {
+		json_t *root = next_line(copy);
+
+		assert_non_null(root);
+		assert_int_equal(integer_at(root, NULL, "calls"), expected_calls[i]);
+		assert_int_equal(integer_at(root, "logger", "missed_metrics_count"),
+				 expected_lost[i]);
+		json_decref(root);
+	}
+	assert_null(next_line(copy));
+	fclose(copy);
+}
+
+static void a_full_disk_loses_lines(void **state)
+{
+	struct metrics metrics;
+	struct loop loop;
+	struct source source = { 0 };
+
+	(void)state;
+	loop_init(&loop, NULL);
+	assert_int_equal(metrics_open(&metrics, "/dev/full", NULL, NULL), 0);
+	assert_int_equal(metrics_start(&metrics, &loop, METRICS_PERIOD_MS, fill, &source, NULL), 0);
+	assert_false(metrics_write(&metrics));
+	assert_false(metrics_write(&metrics));
+	assert_int_equal(metrics.lines_lost, 2);
+	metrics_close(&metrics);
+	loop_release(&loop);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_teardown(a_line_at_each_period_and_at_the_end, remove_file),
+		cmocka_unit_test_teardown(a_file_is_appended_to_and_private, remove_file),
+		cmocka_unit_test_teardown(nothing_is_written_before_the_start, remove_file),
+		cmocka_unit_test(a_path_that_cannot_be_opened_is_an_error),
+		cmocka_unit_test_teardown(a_full_fifo_loses_lines_but_never_mixes_them,
+					  remove_file),
+		cmocka_unit_test(a_full_disk_loses_lines),
+	};
+
+	return cmocka_run_group_tests(tests, make_directory, remove_directory);
+}

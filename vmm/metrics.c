@@ -1,0 +1,140 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "vmm/metrics.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/timerfd.h>
+
+#include "vmm/log.h"
+#include "vmm/util.h"
+
+int metrics_open(struct metrics *metrics, const char *path, const char *id, struct error *err)
+{
+	struct stat st;
+	/* O_RDWR: a FIFO that has no reader yet must neither block nor fail the open. */
+	bool fifo = stat(path, &st) == 0 && S_ISFIFO(st.st_mode);
+	int flags = fifo ? O_RDWR : O_WRONLY | O_CREAT | O_APPEND;
+
+	*metrics = (struct metrics){ .timer_fd = -1 };
+	metrics->fd = open(path, flags | O_NONBLOCK | O_CLOEXEC | O_NOCTTY, 0600);
+	if (metrics->fd < 0)
+		return error_sys(err, errno, "metrics: open \"%s\"", path);
+	if (id) {
+		metrics->id = strdup(id);
+		if (!metrics->id) {
+			close_fd(&metrics->fd);
+			return error_sys(err, ENOMEM, "metrics: copy id");
+		}
+	}
+	return 0;
+}
+
+static void on_timer(struct loop_source *source, uint32_t events)
+{
+	struct metrics *metrics = source->owner;
+	uint64_t expirations;
+
+	(void)events;
+	if (read(metrics->timer_fd, &expirations, sizeof(expirations)) == sizeof(expirations))
+		metrics_write(metrics);
+}
+
+int metrics_start(struct metrics *metrics, struct loop *loop, unsigned int period_ms,
+		  metrics_fill fill, void *context, struct error *err)
+{
+	struct timespec period = { period_ms / 1000, (long)(period_ms % 1000) * 1000000 };
+	struct itimerspec spec = { .it_interval = period, .it_value = period };
+
+	metrics->timer_fd = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC);
+	if (metrics->timer_fd < 0)
+		return error_sys(err, errno, "metrics: timerfd_create");
+	if (timerfd_settime(metrics->timer_fd, 0, &spec, NULL) < 0)
+		return error_sys(err, errno, "metrics: timerfd_settime");
+	if (loop_add(loop, &metrics->timer, metrics->timer_fd, EPOLLIN, on_timer, metrics, err) < 0)
+		return error_wrap(err, "metrics");
+	metrics->loop = loop;
+	metrics->fill = fill;
+	metrics->context = context;
+	return 0;
+}
+
+static json_t *build(const struct metrics *metrics)
+{
+	struct timespec now;
+	json_t *root;
+
+	clock_gettime(CLOCK_REALTIME, &now);
+	root = json_pack("{s:I, s:s*, s:{s:I, s:I}}", "utc_timestamp_ms",
+			 (json_int_t)now.tv_sec * 1000 + now.tv_nsec / 1000000, "id", metrics->id,
+			 "logger", "missed_log_count", (json_int_t)log_lines_lost(),
+			 "missed_metrics_count", (json_int_t)metrics->lines_lost);
+	if (root && metrics->fill)
+		metrics->fill(metrics->context, root);
+	return root;
+}
+
+/* The object as one line with its newline, of *length bytes; NULL without memory. */
+static char *to_line(json_t *root, size_t *length)
+{
+	size_t size = root ? json_dumpb(root, NULL, 0, JSON_COMPACT) : 0;
+	char *line = size ? malloc(size + 1) : NULL;
+
+	if (line && json_dumpb(root, line, size, JSON_COMPACT) == size) {
+		line[size] = '\n';
+		*length = size + 1;
+		return line;
+	}
+	free(line);
+	return NULL;
+}
+
+/* Send what is left of the line. True if nothing is left. */
+static bool send_rest(struct metrics *metrics)
+{
+	while (metrics->line && metrics->sent < metrics->length) {
+		ssize_t n = write(metrics->fd, metrics->line + metrics->sent,
+				  metrics->length - metrics->sent);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n <= 0)
+			return false;
+		metrics->sent += (size_t)n;
+	}
+	free(metrics->line);
+	metrics->line = NULL;
+	return true;
+}
+
+bool metrics_write(struct metrics *metrics)
+{
+	json_t *root = NULL;
+
+	if (send_rest(metrics)) {
+		root = build(metrics);
+		metrics->line = to_line(root, &metrics->length);
+		metrics->sent = 0;
+		json_decref(root);
+		if (metrics->line && (send_rest(metrics) || metrics->sent > 0))
+			return true;
+		free(metrics->line);
+		metrics->line = NULL;
+	}
+	metrics->lines_lost++;
+	return false;
+}
+
+void metrics_close(struct metrics *metrics)
+{
+	if (metrics->loop) {
+		metrics_write(metrics);
+		loop_remove(metrics->loop, &metrics->timer);
+	}
+	close_fd(&metrics->timer_fd);
+	close_fd(&metrics->fd);
+	free(metrics->id);
+	free(metrics->line);
+	*metrics = (struct metrics){ .fd = -1, .timer_fd = -1 };
+}
