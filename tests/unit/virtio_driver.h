@@ -35,24 +35,24 @@
 #include "vmm/memory.h"
 
 /* RAM: [0, DRIVER_LOW_SIZE), a hole, [DRIVER_HIGH, DRIVER_HIGH + DRIVER_HIGH_SIZE). Dirty-tracked. */
-#define DRIVER_LOW_SIZE  (16ull << 20)
-#define DRIVER_HIGH      (4ull << 30)
+#define DRIVER_LOW_SIZE	 (16ull << 20)
+#define DRIVER_HIGH	 (4ull << 30)
 #define DRIVER_HIGH_SIZE (1ull << 20)
 #define DRIVER_MMIO_BASE 0xc0001000ull
 
 /* Feature sets for driver_start and driver_negotiate: an exact set, or all that's offered. */
-#define ALL_FEATURES     UINT64_MAX
-#define VERSION_1        (1ull << VIRTIO_F_VERSION_1)
-#define EVENT_IDX        (1ull << VIRTIO_RING_F_EVENT_IDX)
-#define INDIRECT_DESC    (1ull << VIRTIO_RING_F_INDIRECT_DESC)
+#define ALL_FEATURES  UINT64_MAX
+#define VERSION_1     (1ull << VIRTIO_F_VERSION_1)
+#define EVENT_IDX     (1ull << VIRTIO_RING_F_EVENT_IDX)
+#define INDIRECT_DESC (1ull << VIRTIO_RING_F_INDIRECT_DESC)
 
 /* The driver's view of one queue: struct vring of the UAPI over guest memory, and its books. */
 struct driver_queue {
-	struct vring vring;   /* num 0 until driver_queue_setup; avail->idx etc. may be poked at */
+	struct vring vring; /* num 0 until driver_queue_setup; avail->idx etc. may be poked at */
 	uint64_t desc_gpa, avail_gpa, used_gpa;
-	uint16_t avail_idx;   /* free-running: next entry to fill */
-	uint16_t last_used;   /* free-running: next entry to take */
-	uint16_t kicked_at;   /* avail_idx at the last driver_kick_wanted */
+	uint16_t avail_idx; /* free-running: next entry to fill */
+	uint16_t last_used; /* free-running: next entry to take */
+	uint16_t kicked_at; /* avail_idx at the last driver_kick_wanted */
 	uint64_t busy[VIRTQUEUE_SIZE_MAX / 64];
 	uint16_t chain_next[VIRTQUEUE_SIZE_MAX]; /* own copy; UINT16_MAX ends a chain */
 };
@@ -64,8 +64,8 @@ struct virtio_driver {
 	struct virtio_mmio mmio;
 	struct virtio_device *device; /* owned by mmio; NULL until driver_attach */
 	struct driver_queue queues[VIRTIO_QUEUES_MAX];
-	uint64_t heap;                /* next free gpa */
-	uint64_t features;            /* what was acked */
+	uint64_t heap;	   /* next free gpa */
+	uint64_t features; /* what was acked */
 };
 
 struct driver_buf {
