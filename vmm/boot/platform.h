@@ -53,17 +53,22 @@ struct platform_info {
 };
 
 /*
- * Write RSDP, XSDT, FADT (hardware-reduced), MADT, DSDT from LAYOUT_RSDP on, all below
+ * Write RSDP (at LAYOUT_RSDP), DSDT, FADT (hardware-reduced), MADT and XSDT, all below
  * LAYOUT_TABLES_END. DSDT: virtio-mmio as LNRO0005 with memory and edge-triggered interrupt, COM1
- * as PNP0501, pvpanic as QEMU0001, \_S5; FADT: reset register = i8042 port 0x64 value 0xfe, sleep
- * control/status registers at ACPI_SLEEP_BASE. Errors: -ENOSPC if they don't fit.
+ * as PNP0501, the keyboard as PNP0303, pvpanic as QEMU0001, \_S5; FADT: reset register = i8042 port
+ * 0x64 value 0xfe, sleep control/status registers at ACPI_SLEEP_BASE; MADT: processors, I/O APIC,
+ * identity overrides of the ISA interrupts in use.
+ * Errors: -EINVAL for processors, addresses (above 4 GiB) or GSIs that the tables can't hold,
+ * -ENOSPC if they don't fit or guest memory doesn't reach so far.
  */
 int acpi_write_tables(struct guest_memory *memory, const struct platform_info *info,
 		      struct error *err);
 
 /*
- * Write the MP floating pointer and configuration table at LAYOUT_EBDA: processors, ISA bus,
- * IOAPIC, ISA interrupts and virtio lines (identity GSI, edge for virtio), local interrupts.
+ * Write the MP floating pointer and configuration table at LAYOUT_EBDA, the last KiB of low memory,
+ * where guests look: processors (up to 37), ISA bus, I/O APIC, ISA interrupts and virtio lines
+ * (identity GSI, edge), local interrupts. Errors: -EINVAL for GSIs that the I/O APIC doesn't have,
+ * -ENOSPC.
  */
 int mptable_write(struct guest_memory *memory, const struct platform_info *info, struct error *err);
 
