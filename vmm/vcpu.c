@@ -297,7 +297,8 @@ void vcpus_release(struct vcpu_group *group)
 			pthread_join(v->thread, NULL);
 		if (v->run)
 			munmap(v->run, group->run_size);
+		v->started = false;
+		v->run = NULL;
 		close_fd(&v->fd);
 	}
-	group->n = 0;
 }

@@ -74,7 +74,7 @@ int vcpus_start(struct vcpu_group *group, struct error *err);
  */
 void vcpus_set(struct vcpu_group *group, enum vcpu_target target);
 
-/* End and join the threads, close everything. */
+/* End and join the threads, close everything; the statistics stay readable. */
 void vcpus_release(struct vcpu_group *group);
 
 #endif

@@ -121,26 +121,26 @@ static int prepare_kernel(struct vm *vm, struct error *err)
 	return rc < 0 ? error_wrap(err, "boot-source") : 0;
 }
 
-/* The guest's output goes to stdout, or to the file or FIFO of the configuration. */
-static int open_serial_output(const struct vm *vm, int *fd, struct error *err)
+/* The guest's console is stdin and stdout, or the output file or FIFO of the configuration. */
+static int prepare_serial(struct vm *vm, struct error *err)
 {
 	const char *path = vm->config->serial.serial_out_path;
 
-	*fd = STDOUT_FILENO;
 	if (!path)
-		return 0;
+		return serial_init(&vm->serial, &vm->loop, STDIN_FILENO, STDOUT_FILENO, err);
 	/* O_RDWR: opening a FIFO that nobody reads yet must not fail or wait. */
-	*fd = open(path, O_RDWR | O_CREAT | O_APPEND | O_NONBLOCK | O_CLOEXEC | O_NOCTTY, 0600);
-	return *fd < 0 ? error_sys(err, errno, "serial: open \"%s\"", path) : 0;
+	cleanup_close int fd =
+		open(path, O_RDWR | O_CREAT | O_APPEND | O_NONBLOCK | O_CLOEXEC | O_NOCTTY, 0600);
+
+	if (fd < 0)
+		return error_sys(err, errno, "serial: open \"%s\"", path);
+	return serial_init(&vm->serial, &vm->loop, -1, fd, err);
 }
 
 static int prepare_legacy(struct vm *vm, struct error *err)
 {
-	int out_fd, in_fd = vm->config->serial.serial_out_path ? -1 : STDIN_FILENO;
-	int rc = open_serial_output(vm, &out_fd, err);
+	int rc = prepare_serial(vm, err);
 
-	if (rc == 0)
-		rc = serial_init(&vm->serial, &vm->loop, in_fd, out_fd, err);
 	vm->has_serial = rc == 0;
 	if (rc == 0)
 		rc = i8042_init(&vm->i8042, on_i8042_reset, vm, err);
@@ -187,7 +187,7 @@ static int add_drive(struct vm *vm, const struct config_drive *drive, struct err
 		.path = drive->path_on_host,
 		.read_only = drive->is_read_only,
 		.writeback = drive->cache_type == CONFIG_CACHE_WRITEBACK,
-		.engine = drive->io_engine == CONFIG_IO_ASYNC ? DISK_ENGINE_ASYNC : DISK_ENGINE_SYNC,
+		.engine = drive->io_engine == CONFIG_IO_ASYNC ? DISK_ASYNC : DISK_SYNC,
 	};
 	struct virtio_device *device;
 	int rc = virtio_blk_create(&options, &vm->memory, &vm->loop, &device, err);
@@ -252,6 +252,7 @@ int vm_prepare(struct vm *vm, const struct config *config, const struct vm_optio
 	vm->boot_timer_enabled = options->boot_timer;
 	vm->stages.start = options->start_ns;
 	vm->loop.epoll_fd = vm->kvm.fd = vm->kvm.vm_fd = vm->signals.fd = -1;
+	vm->metrics.fd = vm->metrics.timer_fd = -1;
 	pthread_mutex_init(&vm->end_lock, NULL);
 	vm->end_eventfd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	if (vm->end_eventfd < 0)
@@ -271,8 +272,10 @@ int vm_prepare(struct vm *vm, const struct config *config, const struct vm_optio
 	if (rc == 0)
 		rc = prepare_virtio(vm, err);
 	if (rc == 0 && config->metrics.set)
-		rc = metrics_open(&vm->metrics, &vm->loop, &config->metrics, vm->id, vm_fill_metrics, vm,
-				  err);
+		rc = metrics_open(&vm->metrics, config->metrics.metrics_path,
+				  config->metrics.emit_id ? vm->id : NULL, err);
+	if (rc == 0 && config->metrics.set)
+		rc = metrics_start(&vm->metrics, &vm->loop, METRICS_PERIOD_MS, vm_fill_metrics, vm, err);
 	vm->stages.prepared = monotonic_ns();
 	return rc;
 }
@@ -383,20 +386,21 @@ int vm_build(struct vm *vm, struct error *err)
 
 /* ---- running ---- */
 
-enum vm_end vm_run(struct vm *vm, struct error *err)
+enum vm_end vm_run(struct vm *vm)
 {
+	struct error err = { 0 };
 	/* Raw only now: every message before this one was for a terminal in its normal mode. */
-	int rc = terminal_make_raw(&vm->terminal, STDIN_FILENO, err);
+	int rc = terminal_make_raw(&vm->terminal, STDIN_FILENO, &err);
 
 	vcpus_set(&vm->vcpus, VCPU_RUNNING);
 	vm->stages.running = monotonic_ns();
 	vm->state = VM_STATE_RUNNING;
 	if (rc == 0)
-		rc = vcpus_start(&vm->vcpus, err);
+		rc = vcpus_start(&vm->vcpus, &err);
 	if (rc == 0)
-		rc = loop_run(&vm->loop, err);
+		rc = loop_run(&vm->loop, &err);
 	if (rc < 0)
-		vm_end(vm, VM_END_MONITOR_FAILURE, err->message);
+		vm_end(vm, VM_END_MONITOR_FAILURE, err.message);
 	vm->state = VM_STATE_SHUTTING_DOWN;
 	vm->stages.ended = monotonic_ns();
 	vcpus_set(&vm->vcpus, VCPU_EXITED);
@@ -436,7 +440,7 @@ void vm_release(struct vm *vm)
 {
 	vcpus_release(&vm->vcpus);
 	/* After the vCPUs, so that the last figures are final; before the devices, which have them. */
-	metrics_close(vm->metrics);
+	metrics_close(&vm->metrics);
 	for (unsigned int i = 0; i < vm->n_virtio; i++)
 		virtio_mmio_release(&vm->virtio[i]);
 	if (vm->has_i8042)

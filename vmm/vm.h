@@ -63,7 +63,7 @@ struct vm {
 
 	struct terminal terminal;
 	struct signals signals;
-	struct metrics *metrics;     /* NULL unless configured */
+	struct metrics metrics;      /* idle unless configured */
 
 	struct kvm kvm;
 	struct vcpu_group vcpus;
@@ -88,7 +88,7 @@ int vm_prepare(struct vm *vm, const struct config *config, const struct vm_optio
 int vm_build(struct vm *vm, struct error *err);
 
 /* Start the vCPUs and run the event loop until the end. Returns how the microVM ended. */
-enum vm_end vm_run(struct vm *vm, struct error *err);
+enum vm_end vm_run(struct vm *vm);
 
 /* Pause: vCPUs parked, devices quiet. Resume: guest clock told, queues looked at again. */
 int vm_pause(struct vm *vm, struct error *err);

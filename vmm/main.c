@@ -1,0 +1,88 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * mote-vmm: one process, one microVM.
+ *
+ *	arguments -> configuration -> host resources -> KVM VM -> vCPU threads -> event loop -> end
+ *
+ * Each step takes what the one before it made, and each failure is one line and an exit code.
+ */
+#include <stdio.h>
+
+#include "vmm/config.h"
+#include "vmm/exit.h"
+#include "vmm/log.h"
+#include "vmm/options.h"
+#include "vmm/util.h"
+#include "vmm/vm.h"
+
+static int fail(enum exit_code code, const struct error *err)
+{
+	fprintf(stderr, "mote-vmm: %s\n", err->message);
+	return (int)code;
+}
+
+static int open_log(const struct config *config, const char *id, struct error *err)
+{
+	const struct config_logger *logger = &config->logger;
+	const struct log_options options = {
+		.path = logger->log_path, .level = logger->level, .show_level = logger->show_level,
+		.show_origin = logger->show_log_origin, .id = id,
+	};
+
+	return log_open(&options, err);
+}
+
+/* The microVM from what the configuration says to its end; returns the exit code. */
+static int run(struct vm *vm, const struct config *config, const struct vm_options *options)
+{
+	struct error err = { 0 };
+
+	if (vm_prepare(vm, config, options, &err) < 0)
+		return fail(EXIT_BAD_CONFIGURATION, &err);
+	if (vm_build(vm, &err) < 0)
+		return fail(EXIT_GENERIC_ERROR, &err);
+
+	const struct vm_end_info *end = vm_end_info(vm_run(vm));
+
+	log_info("%s%s%s", end->line, vm->end_detail[0] ? ": " : "", vm->end_detail);
+	if (end->exit_code != EXIT_OK)
+		fprintf(stderr, "mote-vmm: %s%s%s\n", end->line, vm->end_detail[0] ? ": " : "",
+			vm->end_detail);
+	return (int)end->exit_code;
+}
+
+int main(int argc, char *argv[])
+{
+	static struct config config;
+	static struct vm vm;
+	struct vm_options vm_options = { .start_ns = monotonic_ns() };
+	struct options options;
+	struct error err = { 0 };
+	int code;
+
+	if (options_parse(&options, argc, argv, &err) < 0)
+		return fail(EXIT_ARGUMENT_PARSING, &err);
+	if (options.action == OPTIONS_HELP) {
+		options_help(stdout);
+		return EXIT_OK;
+	}
+	if (options.action == OPTIONS_VERSION) {
+		printf("mote-vmm " MOTE_VERSION "\n");
+		return EXIT_OK;
+	}
+
+	config_init(&config);
+	if (config_load_json(&config, options.config_path, &err) < 0 ||
+	    options_apply(&options, &config, &err) < 0 || config_validate(&config, &err) < 0 ||
+	    open_log(&config, options.id, &err) < 0) {
+		config_release(&config);
+		return fail(EXIT_BAD_CONFIGURATION, &err);
+	}
+	vm_options.id = options.id;
+	vm_options.boot_timer = options.boot_timer;
+	code = run(&vm, &config, &vm_options);
+	vm_release(&vm);
+	config_release(&config);
+	log_close();
+	return code;
+}

@@ -1,0 +1,174 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The metrics line of a microVM: where the time went, exits, devices. */
+#include <sys/resource.h>
+
+#include "devices/virtio/blk.h"
+#include "devices/virtio/net.h"
+#include "devices/virtio/rng.h"
+#include "devices/virtio/vsock.h"
+#include "vmm/util.h"
+#include "vmm/vm.h"
+
+static void set(json_t *object, const char *key, uint64_t value)
+{
+	json_object_set_new(object, key, json_integer((json_int_t)value));
+}
+
+static uint64_t get(const _Atomic uint64_t *counter)
+{
+	return atomic_load_explicit(counter, memory_order_relaxed);
+}
+
+/* Nanoseconds since the process started; stages not reached are left out. */
+static json_t *stages(const struct vm *vm)
+{
+	const struct vm_stages *s = &vm->stages;
+	const struct {
+		const char *name;
+		uint64_t at;
+	} all[] = { { "prepared_ns", s->prepared },     { "built_ns", s->built },
+		    { "running_ns", s->running },       { "guest_ready_ns", s->guest_ready },
+		    { "ended_ns", s->ended } };
+	json_t *object = json_object();
+
+	set(object, "start_monotonic_ns", s->start);
+	for (unsigned int i = 0; i < ARRAY_SIZE(all); i++)
+		if (all[i].at)
+			set(object, all[i].name, all[i].at - s->start);
+	return object;
+}
+
+static json_t *exits(const struct vm *vm)
+{
+	uint64_t runs = 0, in = 0, out = 0, read = 0, write = 0, interrupted = 0, unclaimed = 0;
+	json_t *object = json_object();
+
+	for (unsigned int i = 0; i < vm->vcpus.n; i++) {
+		const struct vcpu_stats *s = &vm->vcpus.vcpus[i].stats;
+
+		runs += get(&s->runs);
+		in += get(&s->pio_in);
+		out += get(&s->pio_out);
+		read += get(&s->mmio_read);
+		write += get(&s->mmio_write);
+		interrupted += get(&s->interrupted);
+		unclaimed += get(&s->unclaimed);
+	}
+	set(object, "runs", runs);
+	set(object, "exit_io_in", in);
+	set(object, "exit_io_out", out);
+	set(object, "exit_mmio_read", read);
+	set(object, "exit_mmio_write", write);
+	set(object, "interrupted", interrupted);
+	set(object, "unclaimed_accesses", unclaimed);
+	return object;
+}
+
+static json_t *drive(const struct virtio_device *device)
+{
+	static const char *const names[DISK_OPS] = {
+		[DISK_READ] = "read", [DISK_WRITE] = "write", [DISK_FLUSH] = "flush",
+		[DISK_DISCARD] = "discard", [DISK_WRITE_ZEROES] = "write_zeroes",
+	};
+	const struct virtio_blk_counters *c = virtio_blk_counters(device);
+	json_t *object = json_object();
+
+	for (unsigned int op = 0; op < DISK_OPS; op++) {
+		json_t *counter = json_object();
+
+		set(counter, "count", get(&c->op[op].requests));
+		set(counter, "bytes", get(&c->op[op].bytes));
+		set(counter, "errors", get(&c->op[op].errors));
+		set(counter, "total_ns", get(&c->op[op].total_ns));
+		json_object_set_new(object, names[op], counter);
+	}
+	set(object, "invalid_requests", get(&c->invalid));
+	return object;
+}
+
+static json_t *net(const struct virtio_device *device)
+{
+	struct virtio_net_stats s;
+	json_t *object = json_object();
+
+	virtio_net_get_stats(device, &s);
+	set(object, "rx_bytes_count", s.rx_bytes);
+	set(object, "rx_packets_count", s.rx_packets);
+	set(object, "rx_errors", s.rx_errs);
+	set(object, "rx_drops", s.rx_drop);
+	set(object, "tx_bytes_count", s.tx_bytes);
+	set(object, "tx_packets_count", s.tx_packets);
+	set(object, "tx_errors", s.tx_errs);
+	set(object, "tx_drops", s.tx_drop);
+	return object;
+}
+
+static json_t *vsock(const struct virtio_device *device)
+{
+	struct virtio_vsock_counters c;
+	json_t *object = json_object();
+
+	virtio_vsock_counters(device, &c);
+	set(object, "rx_bytes_count", c.rx_bytes);
+	set(object, "rx_packets_count", c.rx_packets);
+	set(object, "tx_bytes_count", c.tx_bytes);
+	set(object, "tx_packets_count", c.tx_packets);
+	set(object, "tx_drops", c.tx_dropped);
+	set(object, "conns_added", c.connections_opened);
+	set(object, "conns_refused", c.connections_refused);
+	set(object, "conns_reset", c.connections_reset);
+	return object;
+}
+
+static json_t *serial(const struct vm *vm)
+{
+	const struct serial_counters *c = &vm->serial.counters;
+	json_t *object = json_object();
+
+	set(object, "read_count", c->rx_bytes);
+	set(object, "write_count", c->tx_bytes);
+	set(object, "tx_drops", c->tx_dropped);
+	return object;
+}
+
+static json_t *process(void)
+{
+	struct rusage usage;
+	json_t *object = json_object();
+
+	getrusage(RUSAGE_SELF, &usage);
+	set(object, "user_us", (uint64_t)usage.ru_utime.tv_sec * 1000000 + (uint64_t)usage.ru_utime.tv_usec);
+	set(object, "system_us",
+	    (uint64_t)usage.ru_stime.tv_sec * 1000000 + (uint64_t)usage.ru_stime.tv_usec);
+	set(object, "minor_faults", (uint64_t)usage.ru_minflt);
+	set(object, "major_faults", (uint64_t)usage.ru_majflt);
+	return object;
+}
+
+void vm_fill_metrics(void *context, json_t *root)
+{
+	const struct vm *vm = context;
+	char key[VIRTIO_DEVICE_ID_MAX + 8];
+
+	json_object_set_new(root, "stages", stages(vm));
+	json_object_set_new(root, "vcpu", exits(vm));
+	json_object_set_new(root, "uart", serial(vm));
+	json_object_set_new(root, "process", process());
+	for (unsigned int i = 0; i < vm->n_virtio; i++) {
+		const struct virtio_device *device = vm->virtio[i].device;
+
+		switch (device->ops->device_id) {
+		case 1:
+			snprintf(key, sizeof(key), "net_%s", device->id);
+			json_object_set_new(root, key, net(device));
+			break;
+		case 2:
+			snprintf(key, sizeof(key), "block_%s", device->id);
+			json_object_set_new(root, key, drive(device));
+			break;
+		case 19:
+			json_object_set_new(root, "vsock", vsock(device));
+			break;
+		}
+	}
+}
