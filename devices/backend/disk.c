@@ -259,10 +259,10 @@ int disk_open(struct disk *disk, const struct disk_options *options, struct erro
 
 void disk_close(struct disk *disk)
 {
-	if (disk->async) {
+	if (disk_in_flight(disk) > 0)
 		disk_drain(disk);
+	if (disk->async)
 		disk_async_close(disk);
-	}
 	if (disk->bounce)
 		munmap(disk->bounce, DISK_BOUNCE_SIZE);
 	close_fd(&disk->fd);

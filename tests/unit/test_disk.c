@@ -1,0 +1,273 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The disk backend: opening, locks, alignment; what requests do to the file. */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "disk_faults.h"
+#include "disk_rig.h"
+#include "vmm/util.h"
+
+static int try_open(const char *path, bool read_only, enum disk_engine engine, char *message)
+{
+	struct disk_options options = {
+		.path = path, .name = "t", .read_only = read_only, .engine = engine, .event_fd = -1
+	};
+	struct error err = { 0 };
+	struct disk disk;
+	int rc = disk_open(&disk, &options, &err);
+
+	assert_int_equal(rc == 0, disk.fd >= 0);
+	if (rc < 0)
+		assert_int_equal(rc, -err.errnum);
+	strcpy(message, err.message);
+	disk_close(&disk);
+	disk_close(&disk);
+	return rc;
+}
+
+#define assert_open_fails(path, read_only, rc, expected)                                           \
+	do {                                                                                       \
+		char message_[ERROR_MESSAGE_MAX];                                                  \
+		assert_int_equal(try_open(path, read_only, DISK_SYNC, message_), rc);              \
+		assert_string_equal(message_, expected);                                           \
+	} while (0)
+
+static void open_says_in_one_line_what_is_wrong(void **state)
+{
+	char dir[] = "/tmp/mote-open-XXXXXX";
+	struct sockaddr_un address = { .sun_family = AF_UNIX };
+	int fd;
+
+	(void)state;
+	assert_non_null(mkdtemp(dir));
+	assert_int_equal(chdir(dir), 0);
+	assert_open_fails("none", false, -ENOENT, "open \"none\": No such file or directory");
+	assert_open_fails("none/x", true, -ENOENT, "open \"none/x\": No such file or directory");
+	assert_open_fails(".", false, -EINVAL,
+			  "\".\" is a directory, not a disk image or block device");
+	assert_open_fails("/dev/null", true, -EINVAL,
+			  "\"/dev/null\" is a character device, not a disk image or block device");
+	assert_int_equal(mkfifo("fifo", 0600), 0);
+	assert_open_fails("fifo", true, -EINVAL,
+			  "\"fifo\" is a FIFO, not a disk image or block device");
+	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	strcpy(address.sun_path, "sock");
+	assert_int_equal(bind(fd, (struct sockaddr *)&address, sizeof(address)), 0);
+	close(fd);
+	assert_open_fails("sock", true, -EINVAL,
+			  "\"sock\" is a socket, not a disk image or block device");
+	fd = open("file", O_CREAT | O_RDWR | O_CLOEXEC, 0600);
+	assert_open_fails("file", false, -EINVAL, "\"file\" is empty");
+	assert_int_equal(ftruncate(fd, 511), 0);
+	assert_open_fails("file", false, -EINVAL,
+			  "\"file\" is smaller than one sector (512 bytes)");
+	close(fd);
+	unlink("file");
+	unlink("fifo");
+	unlink("sock");
+	assert_int_equal(chdir("/"), 0);
+	rmdir(dir);
+}
+
+static void open_respects_permissions(void **state)
+{
+	struct rig rig;
+	char expected[160];
+	bool root = geteuid() == 0;
+
+	(void)state;
+	rig_make_file(&rig, "/tmp", 4096);
+	assert_int_equal(chmod(rig.path, root ? 0600 : 0), 0);
+	if (root)
+		assert_int_equal(seteuid(65534), 0);
+	snprintf(expected, sizeof(expected), "open \"%s\" for writing: Permission denied",
+		 rig.path);
+	assert_open_fails(rig.path, false, -EACCES, expected);
+	snprintf(expected, sizeof(expected), "open \"%s\": Permission denied", rig.path);
+	assert_open_fails(rig.path, true, -EACCES, expected);
+	if (root)
+		assert_int_equal(seteuid(0), 0);
+	rig_teardown(&rig);
+}
+
+static void size_is_rounded_down_to_sectors(void **state)
+{
+	struct rig rig;
+
+	(void)state;
+	for (enum rig_mode mode = RIG_SYNC; mode <= RIG_ASYNC; mode++) {
+		rig_setup(&rig, RIG_DISK, 10 * 512 + 511, mode);
+		assert_int_equal(rig.disk.size, 10 * 512);
+		rig_teardown(&rig);
+		rig_setup(&rig, RIG_DISK, 512, mode);
+		assert_int_equal(rig.disk.size, 512);
+		rig_teardown(&rig);
+	}
+}
+
+static void locks_keep_writers_alone(void **state)
+{
+	static const struct {
+		bool first_ro, second_ro;
+		int rc;
+	} cases[] = { { false, false, -EBUSY },
+		      { false, true, -EBUSY },
+		      { true, false, -EBUSY },
+		      { true, true, 0 } };
+	char message[ERROR_MESSAGE_MAX], expected[160];
+	struct rig rig;
+
+	(void)state;
+	rig_make_file(&rig, RIG_TMPFS, 4096);
+	snprintf(expected, sizeof(expected), "\"%s\" is in use by another microVM", rig.path);
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		struct disk_options options = { .path = rig.path,
+						.name = "t",
+						.read_only = cases[i].first_ro };
+		struct disk disk;
+
+		assert_int_equal(disk_open(&disk, &options, NULL), 0);
+		assert_int_equal(try_open(rig.path, cases[i].second_ro, DISK_SYNC, message),
+				 cases[i].rc);
+		assert_string_equal(message, cases[i].rc ? expected : "");
+		/* What failed has taken no lock away, and closing gives it back. */
+		if (cases[i].rc)
+			assert_int_equal(try_open(rig.path, false, DISK_ASYNC, message), -EBUSY);
+		disk_close(&disk);
+		assert_int_equal(try_open(rig.path, false, DISK_SYNC, message), 0);
+	}
+	disk_faults.no_locks = true;
+	assert_int_equal(try_open(rig.path, false, DISK_SYNC, message), 0);
+	rig_teardown(&rig);
+}
+
+static void alignment_is_what_the_file_says(void **state)
+{
+	struct statx stx;
+	struct rig rig;
+
+	(void)state;
+	rig_skip_without_direct_io();
+	rig_setup(&rig, RIG_DISK, MIB, RIG_ASYNC);
+	assert_true(fcntl(rig.disk.fd, F_GETFL) & O_DIRECT);
+	assert_int_equal(statx(rig.disk.fd, "", AT_EMPTY_PATH, STATX_DIOALIGN, &stx), 0);
+	if (stx.stx_mask & STATX_DIOALIGN) {
+		assert_int_equal(rig.disk.memory_align, stx.stx_dio_mem_align);
+		assert_true(rig.disk.offset_align >= stx.stx_dio_offset_align);
+	}
+	assert_true(rig.disk.physical_block >= rig.disk.offset_align);
+	rig_teardown(&rig);
+
+	/* A kernel without STATX_DIOALIGN: found by trying. */
+	disk_faults.no_dioalign = true;
+	rig_setup(&rig, RIG_DISK, MIB, RIG_ASYNC);
+	assert_true(rig.disk.direct);
+	assert_true(rig.disk.offset_align == 512 || rig.disk.offset_align == 4096);
+	rig_teardown(&rig);
+
+	rig_setup(&rig, RIG_DISK, MIB, RIG_SYNC);
+	assert_false(rig.disk.direct);
+	assert_false(fcntl(rig.disk.fd, F_GETFL) & O_DIRECT);
+	assert_true(fcntl(rig.disk.fd, F_GETFD) & FD_CLOEXEC);
+	rig_teardown(&rig);
+}
+
+static void aio_contexts_shrink_before_they_fail(void **state)
+{
+	struct rig rig;
+	char message[ERROR_MESSAGE_MAX];
+
+	(void)state;
+	rig_skip_without_direct_io();
+	rig_make_file(&rig, RIG_DISK, MIB);
+	disk_faults.setup_limit = 16;
+	assert_int_equal(try_open(rig.path, false, DISK_ASYNC, message), 0);
+	disk_faults.setup_limit = 15;
+	assert_int_equal(try_open(rig.path, false, DISK_ASYNC, message), -EAGAIN);
+	assert_string_equal(message, "io_setup: the host has no more asynchronous I/O contexts "
+				     "(sysctl fs.aio-max-nr)");
+	rig_teardown(&rig);
+}
+
+static void discard_gives_space_back_and_zeroes_may_keep_it(void **state)
+{
+	struct disk_request request = { .offset = 256 * KIB, .len = 512 * KIB };
+	uint8_t *buffer = rig_alloc(MIB);
+	struct rig rig;
+	struct stat st;
+
+	(void)state;
+	for (enum rig_mode mode = RIG_SYNC; mode <= RIG_ASYNC; mode++) {
+		memset(buffer, 1, MIB);
+		rig_setup(&rig, RIG_DISK, MIB, mode);
+		assert_int_equal(rig_write(&rig, 0, buffer, MIB), 0);
+		request.op = DISK_WRITE_ZEROES;
+		request.unmap = false;
+		assert_int_equal(rig_do(&rig, &request), 0);
+		assert_int_equal(fsync(rig.disk.fd), 0);
+		assert_int_equal(fstat(rig.disk.fd, &st), 0);
+		assert_true((uint64_t)st.st_blocks * 512 >= MIB);
+		request.unmap = true;
+		assert_int_equal(rig_do(&rig, &request), 0);
+		assert_int_equal(fstat(rig.disk.fd, &st), 0);
+		assert_true((uint64_t)st.st_blocks * 512 < MIB - 256 * KIB);
+		assert_int_equal(rig_write(&rig, 0, buffer, MIB), 0);
+		request.op = DISK_DISCARD;
+		assert_int_equal(rig_do(&rig, &request), 0);
+		assert_int_equal(fstat(rig.disk.fd, &st), 0);
+		assert_true((uint64_t)st.st_blocks * 512 < MIB - 256 * KIB);
+		assert_int_equal(st.st_size, MIB);
+		rig_teardown(&rig);
+	}
+	free(buffer);
+}
+
+static void helper_thread_is_lazy_and_named(void **state)
+{
+	uint8_t *buffer = rig_alloc(8192);
+	char name[32] = "";
+	struct rig rig;
+	struct disk_request discard = { .op = DISK_DISCARD, .len = 4096 };
+
+	(void)state;
+	rig_skip_without_direct_io();
+	rig_setup(&rig, RIG_DISK, MIB, RIG_ASYNC);
+	assert_int_equal(rig_read(&rig, 0, buffer, 4096), 0);
+	assert_int_equal(disk_faults.threads, 0);
+	assert_int_equal(rig_do(&rig, &discard), 0);
+	assert_int_equal(rig_do(&rig, &discard), 0);
+	assert_int_equal(disk_faults.threads, 1);
+	/* The newest of our threads. */
+	FILE *f = popen("cat /proc/$PPID/task/*/comm | grep '^disk '", "r");
+
+	assert_non_null(f);
+	assert_non_null(fgets(name, sizeof(name), f));
+	assert_string_equal(name, "disk test\n");
+	pclose(f);
+	rig_teardown(&rig);
+	free(buffer);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(open_says_in_one_line_what_is_wrong),
+		cmocka_unit_test(open_respects_permissions),
+		cmocka_unit_test(size_is_rounded_down_to_sectors),
+		cmocka_unit_test(locks_keep_writers_alone),
+		cmocka_unit_test(alignment_is_what_the_file_says),
+		cmocka_unit_test(aio_contexts_shrink_before_they_fail),
+		cmocka_unit_test(discard_gives_space_back_and_zeroes_may_keep_it),
+		cmocka_unit_test(helper_thread_is_lazy_and_named),
+	};
+
+	disk_faults_reset();
+	return cmocka_run_group_tests_name("disk", tests, NULL, NULL);
+}
