@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* virtio-vsock: the device, its socket, its state. */
 #include <errno.h>
+#include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stddef.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -13,6 +15,8 @@
 
 #include "vmm/util.h"
 #include "vsock_guest.h"
+
+static atomic_bool stop_loop;
 
 static int create_error(struct guest *g, uint32_t cid, const char *path, struct error *err)
 {
@@ -178,6 +182,57 @@ static void device_reset_drops_everything(void **state)
 	guest_teardown(&g);
 }
 
+static void *loop_thread(void *arg)
+{
+	struct guest *g = arg;
+
+	while (!atomic_load(&stop_loop))
+		loop_run_once(&g->drv.loop, 1, NULL);
+	return NULL;
+}
+
+/* Status writes come from vCPU threads, while the loop's thread handles clients and packets. */
+static void driver_resets_while_clients_come_and_go(void **state)
+{
+	struct guest g;
+	pthread_t thread;
+	int fds[8];
+
+	(void)state;
+	guest_create(&g, "v.sock");
+	memset(fds, 0xff, sizeof(fds));
+	atomic_store(&stop_loop, false);
+	assert_int_equal(pthread_create(&thread, NULL, loop_thread, &g), 0);
+	for (int cycle = 0; cycle < 150; cycle++) {
+		assert_int_equal(driver_start(&g.drv, VERSION_1), 0xf);
+		guest_post_rx(&g, 8, 256);
+		driver_kick(&g.drv, RX);
+		for (size_t i = 0; i < ARRAY_SIZE(fds); i++) {
+			if (fds[i] >= 0)
+				close(fds[i]);
+			fds[i] = host_connect(&g);
+			send(fds[i], i % 2 ? "CONNECT 1\n" : "CONN", i % 2 ? 10 : 4, MSG_NOSIGNAL);
+		}
+		/* Sometimes at once, sometimes when the loop has got somewhere. */
+		usleep((useconds_t)(cycle % 10) * 100);
+		driver_reset(&g.drv);
+	}
+	atomic_store(&stop_loop, true);
+	pthread_join(thread, NULL);
+	for (size_t i = 0; i < ARRAY_SIZE(fds); i++)
+		close(fds[i]);
+	guest_run(&g);
+	assert_int_equal(guest_counters(&g).connections, 0);
+	assert_true(guest_counters(&g).rx_packets > 0);
+	guest_start(&g, ALL_FEATURES, 4);
+
+	struct ports ports = { 52, 4000 };
+	int fd = connect_to_host(&g, ports);
+
+	disconnect(&g, fd, ports);
+	guest_teardown(&g);
+}
+
 static void destroy_closes_the_hosts_ends(void **state)
 {
 	struct guest g;
@@ -331,6 +386,7 @@ int main(void)
 		cmocka_unit_test(longest_path_reaches_the_last_port),
 		cmocka_unit_test(client_waits_in_the_backlog_for_the_driver),
 		cmocka_unit_test(device_reset_drops_everything),
+		cmocka_unit_test(driver_resets_while_clients_come_and_go),
 		cmocka_unit_test(destroy_closes_the_hosts_ends),
 		cmocka_unit_test(restored_driver_is_told_to_forget_its_connections),
 		cmocka_unit_test(event_waits_for_a_buffer),

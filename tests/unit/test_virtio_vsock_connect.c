@@ -123,6 +123,30 @@ static void host_is_refused_without_a_listener(void **state)
 	guest_teardown(&g);
 }
 
+static void client_leaves_as_the_guest_accepts(void **state)
+{
+	struct guest g;
+	struct ports ports = { 1u << 30, 77 };
+
+	(void)state;
+	guest_setup(&g, ALL_FEATURES, 4);
+
+	int fd = host_client(&g, "CONNECT 77\n");
+	struct virtio_vsock_hdr hdr = guest_header(&g, ports, VIRTIO_VSOCK_OP_RESPONSE, 0);
+
+	guest_expect(&g, ports, VIRTIO_VSOCK_OP_REQUEST);
+	/* The guest's answer is first in the loop's queue: "OK" finds nobody. */
+	guest_queue(&g, &hdr, NULL, 0);
+	driver_kick(&g.drv, TX);
+	close(fd);
+	guest_run(&g);
+	guest_expect(&g, ports, VIRTIO_VSOCK_OP_RST);
+	guest_expect_nothing(&g);
+	assert_int_equal(guest_counters(&g).connections_opened, 0);
+	assert_int_equal(guest_counters(&g).connections, 0);
+	guest_teardown(&g);
+}
+
 static void connect_line_may_come_in_any_pieces(void **state)
 {
 	static const char line[] = "CONNECT 1234\nfirst bytes";
@@ -439,6 +463,7 @@ int main(void)
 		cmocka_unit_test(guest_reaches_a_listener_of_the_host),
 		cmocka_unit_test(guest_is_refused_without_a_listener),
 		cmocka_unit_test(host_is_refused_without_a_listener),
+		cmocka_unit_test(client_leaves_as_the_guest_accepts),
 		cmocka_unit_test(connect_line_may_come_in_any_pieces),
 		cmocka_unit_test(connect_line_is_parsed_strictly),
 		cmocka_unit_test(connect_line_without_its_end_is_refused),
