@@ -70,11 +70,16 @@ static int open_checked(const char *path, bool read_only, struct stat *st, struc
 }
 
 /* The lock belongs to the open file description: it goes away with the last copy of the fd. */
+static int set_lock(int fd, short type)
+{
+	struct flock lock = { .l_type = type, .l_whence = SEEK_SET };
+
+	return fcntl(fd, F_OFD_SETLK, &lock);
+}
+
 static int lock_image(int fd, bool read_only, const char *path, struct error *err)
 {
-	struct flock lock = { .l_type = read_only ? F_RDLCK : F_WRLCK, .l_whence = SEEK_SET };
-
-	if (fcntl(fd, F_OFD_SETLK, &lock) == 0)
+	if (set_lock(fd, read_only ? F_RDLCK : F_WRLCK) == 0)
 		return 0;
 	if (errno == EAGAIN || errno == EACCES)
 		return error_set(err, EBUSY, "\"%s\" is in use by another microVM", path);
@@ -250,10 +255,44 @@ int disk_open(struct disk *disk, const struct disk_options *options, struct erro
 		disk->can_discard = probe_discard(disk);
 		query_blocks(disk, &st);
 		if (options->engine == DISK_ASYNC)
-			rc = disk_async_open(disk, options->name, err);
+			rc = disk_async_open(disk, options, err);
 	}
 	if (rc < 0)
 		disk_close(disk);
+	return rc;
+}
+
+static bool is_same_file(int fd, const char *path)
+{
+	struct stat ours, theirs;
+
+	return fstat(fd, &ours) == 0 && stat(path, &theirs) == 0 && ours.st_dev == theirs.st_dev &&
+	       ours.st_ino == theirs.st_ino;
+}
+
+int disk_reopen(struct disk *disk, const struct disk_options *options, struct error *err)
+{
+	disk_drain(disk);
+
+	/* With nothing in flight the old disk may move: its helper thread sleeps. */
+	struct disk old = *disk;
+	bool same = is_same_file(old.fd, options->path);
+	int rc;
+
+	/* Later flushes go elsewhere: what was written so far gets its own here. */
+	if (!old.read_only && fdatasync(old.fd) < 0)
+		return error_sys(err, errno, "flush");
+	if (same)
+		set_lock(old.fd, F_UNLCK);
+	rc = disk_open(disk, options, err);
+	if (rc == 0) {
+		disk_close(&old);
+		return 0;
+	}
+	*disk = old;
+	if (same && set_lock(disk->fd, disk->read_only ? F_RDLCK : F_WRLCK) < 0)
+		log_error("drive \"%s\": lock of \"%s\" lost: %s", options->name, options->path,
+			  strerrordesc_np(errno));
 	return rc;
 }
 

@@ -61,6 +61,7 @@ struct disk_options {
 	const char *name; /* for the helper thread's name and for log lines */
 	bool read_only;
 	enum disk_engine engine;
+	bool start_thread; /* the helper thread now, not at its first request */
 	/*
 	 * Borrowed eventfd, non-blocking. DISK_ASYNC adds to it when there's something to reap; the
 	 * owner watches it, reads it and calls disk_reap(). DISK_SYNC doesn't use it.
@@ -103,6 +104,12 @@ struct disk {
  * that isn't a disk image, those of io_setup(2).
  */
 int disk_open(struct disk *disk, const struct disk_options *options, struct error *err);
+
+/*
+ * Drain, and go on with another file (or with the same one, whose size may have changed). After an
+ * error the disk is what it was before. Errors: those of disk_open().
+ */
+int disk_reopen(struct disk *disk, const struct disk_options *options, struct error *err);
 
 /* Drain and release everything; harmless after a failed open and when repeated. */
 void disk_close(struct disk *disk);

@@ -84,7 +84,7 @@ static int setup_aio(struct disk_async *async, struct error *err)
 			 "(sysctl fs.aio-max-nr)");
 }
 
-int disk_async_open(struct disk *disk, const char *name, struct error *err)
+int disk_async_open(struct disk *disk, const struct disk_options *options, struct error *err)
 {
 	struct disk_async *async = calloc(1, sizeof(*async));
 
@@ -99,8 +99,12 @@ int disk_async_open(struct disk *disk, const char *name, struct error *err)
 		if (rc < 0)
 			return rc;
 	}
-	async->helper = disk_helper_new(disk, async->aio, name, err);
-	return async->helper ? 0 : -ENOMEM;
+	async->helper = disk_helper_new(disk, async->aio, options->name, err);
+	if (!async->helper)
+		return -ENOMEM;
+	if (options->start_thread)
+		disk_helper_start(async->helper);
+	return 0;
 }
 
 void disk_async_close(struct disk *disk)

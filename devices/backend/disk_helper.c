@@ -57,6 +57,7 @@ static void *helper_main(void *arg)
 {
 	struct disk_helper *helper = arg;
 
+	pthread_setname_np(pthread_self(), helper->name);
 	pthread_mutex_lock(&helper->lock);
 	while (!helper->stop) {
 		struct disk_request *request = disk_list_pop(&helper->todo);
@@ -90,10 +91,7 @@ static int start_thread(struct disk_helper *helper)
 	rc = pthread_create(&helper->thread, &attr, helper_main, helper);
 	pthread_sigmask(SIG_SETMASK, &before, NULL);
 	pthread_attr_destroy(&attr);
-	if (rc != 0)
-		return -rc;
-	pthread_setname_np(helper->thread, helper->name);
-	return 0;
+	return -rc;
 }
 
 struct disk_helper *disk_helper_new(struct disk *disk, io_context_t aio, const char *name,
@@ -129,17 +127,23 @@ void disk_helper_free(struct disk_helper *helper)
 	free(helper);
 }
 
+void disk_helper_start(struct disk_helper *helper)
+{
+	int rc;
+
+	if (helper->started || helper->refused)
+		return;
+	rc = start_thread(helper);
+	helper->started = rc == 0;
+	helper->refused = rc != 0;
+	if (rc != 0)
+		log_warn("thread \"%s\": pthread_create: %s; I/O may delay other devices",
+			 helper->name, strerrordesc_np(-rc));
+}
+
 void disk_helper_submit(struct disk_helper *helper, struct disk_request *request)
 {
-	if (!helper->started && !helper->refused) {
-		int rc = start_thread(helper);
-
-		helper->started = rc == 0;
-		helper->refused = rc != 0;
-		if (rc != 0)
-			log_warn("thread \"%s\": pthread_create: %s; I/O may delay other devices",
-				 helper->name, strerrordesc_np(-rc));
-	}
+	disk_helper_start(helper);
 	if (helper->refused) {
 		if (carry_out(helper, request))
 			put_done(helper, request);

@@ -14,7 +14,7 @@ int disk_do(struct disk *disk, const struct disk_request *request);
 bool disk_is_aligned(const struct disk *disk, const struct disk_request *request);
 
 /* disk_async.c */
-int disk_async_open(struct disk *disk, const char *name, struct error *err);
+int disk_async_open(struct disk *disk, const struct disk_options *options, struct error *err);
 void disk_async_close(struct disk *disk);
 void disk_async_submit(struct disk *disk, struct disk_request *request);
 void disk_async_start(struct disk *disk);
@@ -31,6 +31,8 @@ struct disk_helper *disk_helper_new(struct disk *disk, io_context_t aio, const c
 				    struct error *err);
 /* Only with nothing in flight. */
 void disk_helper_free(struct disk_helper *helper);
+/* Start the thread, if it isn't yet. Without one (see the log) requests are carried out in place. */
+void disk_helper_start(struct disk_helper *helper);
 /* Give it a request whose stage says what to do. */
 void disk_helper_submit(struct disk_helper *helper, struct disk_request *request);
 /* Take the list of requests that it carried out (not those that libaio now has). */

@@ -124,7 +124,7 @@ static void blk_save(struct virtio_device *dev, void *state)
 	disk_drain(&blk->disk);
 	signal_used(blk);
 	*s = (struct virtio_blk_state){ .capacity = blk->config.capacity,
-					.read_only = blk->disk.read_only,
+					.read_only = blk->read_only,
 					.physical_block_exp = blk->config.physical_block_exp };
 }
 
@@ -145,7 +145,7 @@ static int blk_restore(struct virtio_device *dev, const void *state, struct erro
 	    s->physical_block_exp > MAX_PHYSICAL_BLOCK_EXP ||
 	    memcmp(s->reserved, zero, sizeof(zero)) != 0)
 		return error_set(err, EINVAL, "saved state can't be");
-	if (s->read_only != blk->disk.read_only)
+	if (s->read_only != blk->read_only)
 		return error_set(err, EINVAL, "%s in the snapshot, %s in the configuration",
 				 s->read_only ? "read-only" : "writable",
 				 s->read_only ? "writable" : "read-only");
@@ -209,7 +209,7 @@ static void fill_config(struct virtio_blk *blk)
 	};
 	set_physical_block(blk,
 			   (uint8_t)__builtin_ctz(blk->disk.physical_block / DISK_SECTOR_SIZE));
-	if (blk->disk.read_only)
+	if (blk->read_only)
 		return;
 	blk->config.max_discard_sectors = BLK_MAX_DISCARD_SECTORS;
 	blk->config.max_discard_seg = 1;
@@ -219,24 +219,30 @@ static void fill_config(struct virtio_blk *blk)
 	blk->config.write_zeroes_may_unmap = 1;
 }
 
-/* Everything but the common part. What's acquired is released by blk_destroy() in any case. */
-static int acquire(struct virtio_blk *blk, const struct virtio_blk_options *options,
-		   struct loop *loop, struct error *err)
+static struct disk_options disk_options(struct virtio_blk *blk, const char *path)
 {
-	struct disk_options disk_options = { .path = options->path,
-					     .name = options->id,
-					     .read_only = options->read_only,
-					     .engine = options->engine,
-					     .done = blk_request_done,
-					     .owner = blk };
+	return (struct disk_options){ .path = path,
+				      .name = blk->dev.id,
+				      .read_only = blk->read_only,
+				      .engine = blk->engine,
+				      .start_thread = blk->start_thread,
+				      .event_fd = blk->event_fd,
+				      .done = blk_request_done,
+				      .owner = blk };
+}
+
+/* Everything but the common part. What's acquired is released by blk_destroy() in any case. */
+static int acquire(struct virtio_blk *blk, const char *path, struct error *err)
+{
+	struct disk_options options;
 	void *slots;
 	int rc;
 
 	blk->event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	if (blk->event_fd < 0)
 		return error_sys(err, errno, "eventfd");
-	disk_options.event_fd = blk->event_fd;
-	rc = disk_open(&blk->disk, &disk_options, err);
+	options = disk_options(blk, path);
+	rc = disk_open(&blk->disk, &options, err);
 	if (rc < 0)
 		return rc;
 	slots = mmap(NULL, BLK_SLOTS_SIZE, PROT_READ | PROT_WRITE,
@@ -246,7 +252,8 @@ static int acquire(struct virtio_blk *blk, const struct virtio_blk_options *opti
 	blk->slots = slots;
 	/* It would fit into one huge page, of which hardly any is ever used. */
 	madvise(slots, BLK_SLOTS_SIZE, MADV_NOHUGEPAGE);
-	return loop_add(loop, &blk->source, blk->event_fd, EPOLLIN, on_disk_event, blk, err);
+	return loop_add(blk->dev.loop, &blk->source, blk->event_fd, EPOLLIN, on_disk_event, blk,
+			err);
 }
 
 int virtio_blk_create(const struct virtio_blk_options *options, struct guest_memory *memory,
@@ -259,12 +266,15 @@ int virtio_blk_create(const struct virtio_blk_options *options, struct guest_mem
 		return error_sys(err, ENOMEM, "drive \"%s\": allocate", options->id);
 	blk->disk.fd = blk->event_fd = -1;
 	blk->free_slot = BLK_NO_SLOT;
+	blk->read_only = options->read_only;
+	blk->engine = options->engine;
+	blk->start_thread = options->start_thread;
 	memcpy(blk->serial, options->id, strnlen(options->id, sizeof(blk->serial)));
 	rc = virtio_device_init(&blk->dev, &blk_ops, options->id, memory, loop,
 				offered_features(options), &blk->config, CONFIG_SIZE, 1,
 				VIRTIO_BLK_QUEUE_SIZE, err);
 	if (rc == 0) {
-		rc = acquire(blk, options, loop, err);
+		rc = acquire(blk, options->path, err);
 		if (rc < 0)
 			error_wrap(err, "drive \"%s\"", options->id);
 	}
@@ -275,6 +285,25 @@ int virtio_blk_create(const struct virtio_blk_options *options, struct guest_mem
 	fill_config(blk);
 	*out = &blk->dev;
 	return 0;
+}
+
+int virtio_blk_change_path(struct virtio_device *dev, const char *path, struct error *err)
+{
+	struct virtio_blk *blk = to_blk(dev);
+	struct disk_options options = disk_options(blk, path);
+	int rc;
+
+	pthread_mutex_lock(&dev->lock);
+	rc = disk_reopen(&blk->disk, &options, err);
+	signal_used(blk);
+	if (rc == 0) {
+		blk->config.capacity = blk->disk.size / DISK_SECTOR_SIZE;
+		virtio_device_signal_config(dev);
+	} else {
+		error_wrap(err, "drive \"%s\"", dev->id);
+	}
+	pthread_mutex_unlock(&dev->lock);
+	return rc;
 }
 
 const struct virtio_blk_counters *virtio_blk_counters(const struct virtio_device *dev)

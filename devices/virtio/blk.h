@@ -25,6 +25,12 @@ struct virtio_blk_options {
 	bool read_only; /* enforced by the device, whatever the driver negotiates */
 	bool writeback; /* FLUSH is offered and honoured; else data is as safe as the host is */
 	enum disk_engine engine;
+	/*
+	 * DISK_ASYNC: start its helper thread now, for callers that will forbid new threads (seccomp).
+	 * Else it is started by the first request that needs it. A refusal is no error: what would
+	 * have been its work is done on the event loop's thread then, with a warning.
+	 */
+	bool start_thread;
 };
 
 /*
@@ -34,6 +40,13 @@ struct virtio_blk_options {
  */
 int virtio_blk_create(const struct virtio_blk_options *options, struct guest_memory *memory,
 		      struct loop *loop, struct virtio_device **out, struct error *err);
+
+/*
+ * Put another image into the drive, or see how big the same one is now; the driver is told. Requests
+ * in flight are completed before. read_only and engine stay. After an error the drive is what it
+ * was. Errors: those of disk_open(). On the event loop's thread.
+ */
+int virtio_blk_change_path(struct virtio_device *dev, const char *path, struct error *err);
 
 /*
  * Since creation, by direction: requests that were answered, and of them those with an error; bytes

@@ -31,6 +31,9 @@ struct blk_slot {
 
 struct virtio_blk {
 	struct virtio_device dev;
+	bool read_only;
+	bool start_thread;
+	enum disk_engine engine;
 	struct disk disk;
 	struct virtio_blk_config config;
 	char serial[VIRTIO_BLK_ID_BYTES];

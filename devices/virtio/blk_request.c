@@ -172,7 +172,7 @@ static int parse_read_write(struct virtio_blk *blk, struct blk_slot *slot, uint6
 {
 	struct disk_request *request = &slot->request;
 
-	if (request->op == DISK_WRITE && blk->disk.read_only)
+	if (request->op == DISK_WRITE && blk->read_only)
 		return VIRTIO_BLK_S_IOERR;
 	/* Data of the other direction: the driver means something that this request can't do. */
 	if (other->len > 0 || data->len % DISK_SECTOR_SIZE != 0 ||
@@ -196,7 +196,7 @@ static int parse_flush(struct virtio_blk *blk)
 	if (!(blk->dev.features >> VIRTIO_BLK_F_FLUSH & 1))
 		return VIRTIO_BLK_S_UNSUPP;
 	/* There's nothing to flush that a read-only disk could have been given. */
-	return blk->disk.read_only ? VIRTIO_BLK_S_OK : STATUS_SUBMIT;
+	return blk->read_only ? VIRTIO_BLK_S_OK : STATUS_SUBMIT;
 }
 
 /* DISCARD and WRITE_ZEROES: one segment (§5.2.6). */
@@ -206,7 +206,7 @@ static int parse_range(struct virtio_blk *blk, struct blk_slot *slot, const stru
 	bool zeroes = request->op == DISK_WRITE_ZEROES;
 	struct virtio_blk_discard_write_zeroes range;
 
-	if (blk->disk.read_only)
+	if (blk->read_only)
 		return VIRTIO_BLK_S_IOERR;
 	if (!virtio_acked(&blk->dev, zeroes ? VIRTIO_BLK_F_WRITE_ZEROES : VIRTIO_BLK_F_DISCARD))
 		return VIRTIO_BLK_S_UNSUPP;

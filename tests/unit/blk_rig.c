@@ -57,6 +57,22 @@ void blk_teardown(struct blk_rig *rig)
 	disk_faults_reset();
 }
 
+static void *release(void *arg)
+{
+	(void)arg;
+	usleep(50000);
+	disk_faults.hold = false;
+	return NULL;
+}
+
+pthread_t blk_release_later(void)
+{
+	pthread_t thread;
+
+	assert_int_equal(pthread_create(&thread, NULL, release, NULL), 0);
+	return thread;
+}
+
 uint8_t *blk_data(struct blk_rig *rig)
 {
 	return driver_ptr(&rig->drv, rig->data, BLK_DATA);
@@ -131,8 +147,34 @@ uint8_t blk_do_range(struct blk_rig *rig, uint32_t type, uint64_t sector, uint32
 	return blk_do(rig, type, 0, sizeof(range));
 }
 
-uint64_t blk_count(struct blk_rig *rig, const _Atomic uint64_t *counter)
+uint64_t blk_count(const _Atomic uint64_t *counter)
 {
-	(void)rig;
 	return atomic_load_explicit(counter, memory_order_relaxed);
+}
+
+struct blk_lane blk_lane_new(struct blk_rig *rig, uint32_t len)
+{
+	uint64_t gpa = driver_alloc(&rig->drv, 512 + len, 512);
+
+	return (struct blk_lane){ .header = gpa, .status = gpa + 511, .data = gpa + 512 };
+}
+
+void blk_lane_start(struct blk_rig *rig, struct blk_lane *lane, uint32_t type, uint64_t sector,
+		    uint32_t skew, uint32_t len)
+{
+	lane->head = blk_add(rig, lane->header, type, sector, lane->data + skew, len, lane->status);
+}
+
+uint8_t blk_lane_status(struct blk_rig *rig, const struct blk_lane *lane)
+{
+	return *(uint8_t *)driver_ptr(&rig->drv, lane->status, 1);
+}
+
+void blk_start_held_reads(struct blk_rig *rig, struct blk_lane *lanes, unsigned int n)
+{
+	disk_faults.hold = true;
+	for (unsigned int i = 0; i < n; i++)
+		blk_lane_start(rig, &lanes[i], VIRTIO_BLK_T_IN, i, 1, 512);
+	blk_wait(rig, 0);
+	assert_int_equal(virtqueue_in_flight(&rig->drv.device->queues[0]), n);
 }

@@ -35,6 +35,8 @@ struct blk_rig {
 /* options: read_only, writeback and engine count. features: as driver_start(), or ALL_BUT(bit). */
 void blk_setup(struct blk_rig *rig, struct virtio_blk_options options, uint64_t features);
 void blk_teardown(struct blk_rig *rig);
+/* In a thread of its own, let go of what disk_faults.hold holds, 50 ms from now. */
+pthread_t blk_release_later(void);
 /* Its device alone, on the same file; the caller attaches it. */
 struct virtio_device *blk_create(struct blk_rig *rig);
 
@@ -52,9 +54,23 @@ uint8_t blk_do_chain(struct blk_rig *rig, const struct driver_buf *bufs, unsigne
 uint8_t blk_do_range(struct blk_rig *rig, uint32_t type, uint64_t sector, uint32_t sectors,
 		     uint32_t flags);
 
+/* A request with a header, a status and len bytes of data of its own, for several at a time. */
+struct blk_lane {
+	uint64_t header, status, data;
+	uint16_t head;
+};
+
+struct blk_lane blk_lane_new(struct blk_rig *rig, uint32_t len);
+/* skew: where in the lane's data. */
+void blk_lane_start(struct blk_rig *rig, struct blk_lane *lane, uint32_t type, uint64_t sector,
+		    uint32_t skew, uint32_t len);
+uint8_t blk_lane_status(struct blk_rig *rig, const struct blk_lane *lane);
+/* Misaligned reads of one sector each: work for the helper thread, which disk_faults.hold holds. */
+void blk_start_held_reads(struct blk_rig *rig, struct blk_lane *lanes, unsigned int n);
+
 /* Host pointer to the rig's data; a header at the rig's header address. */
 uint8_t *blk_data(struct blk_rig *rig);
 void blk_set_header(struct blk_rig *rig, uint64_t gpa, uint32_t type, uint64_t sector);
-uint64_t blk_count(struct blk_rig *rig, const _Atomic uint64_t *counter);
+uint64_t blk_count(const _Atomic uint64_t *counter);
 
 #endif

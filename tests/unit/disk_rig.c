@@ -2,11 +2,13 @@
 #include "disk_rig.h"
 
 #include <fcntl.h>
+#include <linux/loop.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
 
 #include "disk_faults.h"
@@ -36,6 +38,46 @@ void rig_make_file(struct rig *rig, const char *dir, uint64_t size)
 	rig->size = size;
 	rig->event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	assert_true(rig->event_fd >= 0);
+}
+
+static int attach_loop(struct rig *rig, uint32_t sector_size)
+{
+	struct loop_config config = { .block_size = sector_size,
+				      .info.lo_flags = LO_FLAGS_AUTOCLEAR };
+	int control = open("/dev/loop-control", O_RDWR | O_CLOEXEC);
+	int number = control < 0 ? -1 : ioctl(control, LOOP_CTL_GET_FREE);
+	char path[64];
+	int fd, file;
+
+	if (control >= 0)
+		close(control);
+	if (number < 0)
+		return -1;
+	snprintf(path, sizeof(path), "/dev/loop%d", number);
+	fd = open(path, O_RDWR | O_CLOEXEC);
+	file = open(rig->path, O_RDWR | O_CLOEXEC);
+	config.fd = (uint32_t)file;
+	if (fd >= 0 && ioctl(fd, LOOP_CONFIGURE, &config) < 0) {
+		close(fd);
+		fd = -1;
+	}
+	close(file);
+	unlink(rig->path);
+	strcpy(rig->path, path);
+	return fd;
+}
+
+void rig_make_loop(struct rig *rig, uint64_t size, uint32_t sector_size)
+{
+	rig_make_file(rig, RIG_DISK, size);
+	rig->loop_fd = attach_loop(rig, sector_size);
+	if (rig->loop_fd >= 0)
+		return;
+	if (strncmp(rig->path, "/dev/", 5) != 0)
+		unlink(rig->path);
+	close(rig->event_fd);
+	print_message("# no loop device\n");
+	skip();
 }
 
 void rig_open(struct rig *rig, enum rig_mode mode)
@@ -70,7 +112,10 @@ void rig_teardown(struct rig *rig)
 {
 	disk_close(&rig->disk);
 	close(rig->event_fd);
-	unlink(rig->path);
+	if (rig->loop_fd > 0)
+		close(rig->loop_fd); /* and the device goes away */
+	else
+		unlink(rig->path);
 	disk_faults_reset();
 }
 

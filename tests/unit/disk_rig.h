@@ -26,6 +26,7 @@ enum rig_mode {
 
 struct rig {
 	char path[64];
+	int loop_fd; /* of rig_make_loop; 0 = a file */
 	uint64_t size;
 	enum rig_mode mode;
 	int event_fd;
@@ -41,6 +42,8 @@ void rig_setup(struct rig *rig, const char *dir, uint64_t size, enum rig_mode mo
 /* The same, in two steps. */
 void rig_make_file(struct rig *rig, const char *dir, uint64_t size);
 void rig_open(struct rig *rig, enum rig_mode mode);
+/* A block device with sectors of that size, or skip where there's no loop device to be had. */
+void rig_make_loop(struct rig *rig, uint64_t size, uint32_t sector_size);
 /* Close the disk and delete the file. */
 void rig_teardown(struct rig *rig);
 

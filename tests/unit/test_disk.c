@@ -179,6 +179,31 @@ static void alignment_is_what_the_file_says(void **state)
 	rig_teardown(&rig);
 }
 
+static void block_devices_tell_their_size_and_sectors(void **state)
+{
+	char message[ERROR_MESSAGE_MAX];
+	struct rig rig;
+
+	(void)state;
+	rig_make_loop(&rig, 3 * MIB, 4096);
+	rig_open(&rig, RIG_ASYNC);
+	assert_true(rig.disk.is_block_device);
+	assert_int_equal(rig.disk.size, 3 * MIB);
+	assert_int_equal(rig.disk.physical_block, 4096);
+	assert_int_equal(rig.disk.discard_align, 4096);
+	if (rig.disk.direct)
+		assert_int_equal(rig.disk.offset_align, 4096);
+	assert_int_equal(try_open(rig.path, false, DISK_SYNC, message), -EBUSY);
+	disk_close(&rig.disk);
+	/* Before Linux 6.1: the alignment is that of its sectors. */
+	disk_faults.no_dioalign = true;
+	rig_open(&rig, RIG_ASYNC);
+	assert_true(rig.disk.direct);
+	assert_int_equal(rig.disk.offset_align, 4096);
+	assert_int_equal(rig.disk.memory_align, 4096);
+	rig_teardown(&rig);
+}
+
 static void aio_contexts_shrink_before_they_fail(void **state)
 {
 	struct rig rig;
@@ -229,7 +254,7 @@ static void discard_gives_space_back_and_zeroes_may_keep_it(void **state)
 	free(buffer);
 }
 
-static void helper_thread_is_lazy_and_named(void **state)
+static void helper_thread_is_named_and_lazy_if_wanted(void **state)
 {
 	uint8_t *buffer = rig_alloc(8192);
 	char name[32] = "";
@@ -252,6 +277,16 @@ static void helper_thread_is_lazy_and_named(void **state)
 	assert_string_equal(name, "disk test\n");
 	pclose(f);
 	rig_teardown(&rig);
+
+	rig_make_file(&rig, RIG_DISK, MIB);
+	struct disk_options options = { .path = rig.path,
+					.name = "t",
+					.engine = DISK_ASYNC,
+					.event_fd = rig.event_fd,
+					.start_thread = true };
+	assert_int_equal(disk_open(&rig.disk, &options, NULL), 0);
+	assert_int_equal(disk_faults.threads, 1);
+	rig_teardown(&rig);
 	free(buffer);
 }
 
@@ -263,9 +298,10 @@ int main(void)
 		cmocka_unit_test(size_is_rounded_down_to_sectors),
 		cmocka_unit_test(locks_keep_writers_alone),
 		cmocka_unit_test(alignment_is_what_the_file_says),
+		cmocka_unit_test(block_devices_tell_their_size_and_sectors),
 		cmocka_unit_test(aio_contexts_shrink_before_they_fail),
 		cmocka_unit_test(discard_gives_space_back_and_zeroes_may_keep_it),
-		cmocka_unit_test(helper_thread_is_lazy_and_named),
+		cmocka_unit_test(helper_thread_is_named_and_lazy_if_wanted),
 	};
 
 	disk_faults_reset();

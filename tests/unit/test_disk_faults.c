@@ -186,6 +186,29 @@ static void completions_are_finished_or_failed(void **state)
 	free(back);
 }
 
+/* What can't be started at once is started by the helper thread, and is libaio's all the same. */
+static void blocking_submissions_are_the_helpers(void **state)
+{
+	uint8_t *buffer = rig_alloc(4096), *back = rig_alloc(4096);
+	struct rig rig;
+
+	(void)state;
+	rig_skip_without_direct_io();
+	rig_setup(&rig, RIG_DISK, MIB, RIG_ASYNC);
+	disk_faults.would_block = true;
+	memset(buffer, 5, 4096);
+	assert_int_equal(rig_write(&rig, 4096, buffer, 4096), 0);
+	assert_int_equal(disk_faults.submits, rig.disk.nowait ? 2 : 1);
+	assert_int_equal(rig_read(&rig, 4096, back, 4096), 0);
+	assert_int_equal(disk_faults.submits, rig.disk.nowait ? 4 : 2);
+	assert_int_equal(disk_faults.io_calls, 0);
+	assert_int_equal(disk_faults.threads, 1);
+	assert_memory_equal(buffer, back, 4096);
+	rig_teardown(&rig);
+	free(buffer);
+	free(back);
+}
+
 static void flush_errors_reach_the_owner(void **state)
 {
 	struct disk_request flush = { .op = DISK_FLUSH };
@@ -345,6 +368,7 @@ int main(void)
 		cmocka_unit_test(kernel_refusals_lose_nothing),
 		cmocka_unit_test(submit_errors_go_to_the_helper),
 		cmocka_unit_test(completions_are_finished_or_failed),
+		cmocka_unit_test(blocking_submissions_are_the_helpers),
 		cmocka_unit_test(flush_errors_reach_the_owner),
 		cmocka_unit_test(stricter_file_than_it_said_is_bounced),
 		cmocka_unit_test(shrunk_file_gives_errors),

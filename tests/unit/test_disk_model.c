@@ -114,9 +114,9 @@ static enum disk_op random_op(void)
 		return DISK_READ;
 	if (dice < 86)
 		return DISK_WRITE;
-	if (dice < 90)
+	if (dice < 88)
 		return DISK_FLUSH;
-	return dice < 95 ? DISK_DISCARD : DISK_WRITE_ZEROES;
+	return dice < 94 ? DISK_DISCARD : DISK_WRITE_ZEROES;
 }
 
 static void choose_range(struct model *m, struct disk_request *request)
@@ -146,13 +146,26 @@ static void choose_buffers(struct job *job)
 	cut_pieces(job, job->request.len, units[below(ARRAY_SIZE(units))]);
 }
 
+/* A discard clears too: it makes a hole; in a block device only of whole blocks. */
+static void clear_range(struct model *m, const struct disk_request *request)
+{
+	uint64_t from = request->offset, to = request->offset + request->len;
+
+	if (request->op == DISK_DISCARD) {
+		from = align_up(from, m->rig.disk.discard_align);
+		to = align_down(to, m->rig.disk.discard_align);
+	}
+	if (from < to)
+		memset(m->bytes + from, 0, to - from);
+}
+
 static void start_job(struct model *m, struct job *job)
 {
 	struct disk_request *request = &job->request;
 	uint8_t *bytes;
 
 	*request = (struct disk_request){ .op = random_op() };
-	request->fua = request->op == DISK_WRITE && below(8) == 0;
+	request->fua = request->op == DISK_WRITE && below(40) == 0;
 	request->unmap = request->op == DISK_WRITE_ZEROES && below(2);
 	choose_range(m, request);
 	bytes = m->bytes + request->offset;
@@ -166,8 +179,7 @@ static void start_job(struct model *m, struct job *job)
 			job->data[i] = (uint8_t)(below(256) | 1);
 		memcpy(bytes, job->data, request->len);
 	} else if (request->op != DISK_FLUSH) {
-		/* A discard too: it makes a hole in a file. */
-		memset(bytes, 0, request->len);
+		clear_range(m, request);
 	}
 	set_claim(m, request, true);
 	job->busy = true;
@@ -191,7 +203,11 @@ static void compare_file(const struct model *m)
 
 static void model_setup(struct model *m, const char *dir, enum rig_mode mode)
 {
-	rig_setup(&m->rig, dir, SECTORS * DISK_SECTOR_SIZE, mode);
+	if (dir)
+		rig_make_file(&m->rig, dir, SECTORS * DISK_SECTOR_SIZE);
+	else
+		rig_make_loop(&m->rig, SECTORS * DISK_SECTOR_SIZE, 4096);
+	rig_open(&m->rig, mode);
 	m->rig.done = on_done;
 	m->rig.owner = m;
 	assert_true(m->rig.disk.can_discard);
@@ -213,6 +229,7 @@ static void model_teardown(struct model *m)
 	free(m);
 }
 
+/* dir: where the file is, or NULL for a block device with sectors of 4 KiB. */
 static void model_run(const char *dir, enum rig_mode mode, unsigned int seed, unsigned int requests)
 {
 	struct model *m = calloc(1, sizeof(*m));
@@ -246,8 +263,8 @@ static void model_run(const char *dir, enum rig_mode mode, unsigned int seed, un
 
 static void model_holds(const char *dir, enum rig_mode mode)
 {
-	model_run(dir, mode, 1, 3000);
-	model_run(dir, mode, 2, 3000);
+	model_run(dir, mode, 1, 700);
+	model_run(dir, mode, 2, 700);
 }
 
 static void model_holds_sync_on_tmpfs(void **state)
@@ -293,9 +310,9 @@ static void model_holds_when_nothing_can_be_done_at_once(void **state)
 {
 	(void)state;
 	disk_faults.would_block = true;
-	model_run(RIG_DISK, RIG_ASYNC, 3, 2000);
+	model_run(RIG_DISK, RIG_ASYNC, 3, 600);
 	disk_faults.would_block = true;
-	model_run(RIG_DISK, RIG_ASYNC_BUFFERED, 3, 2000);
+	model_run(RIG_DISK, RIG_ASYNC_BUFFERED, 3, 600);
 }
 
 static void model_holds_with_little_room_in_libaio(void **state)
@@ -304,10 +321,10 @@ static void model_holds_with_little_room_in_libaio(void **state)
 	rig_skip_without_direct_io();
 	disk_faults.capacity = 3;
 	disk_faults.submit_max = 2;
-	model_run(RIG_DISK, RIG_ASYNC, 4, 2000);
+	model_run(RIG_DISK, RIG_ASYNC, 4, 600);
 	disk_faults.capacity = 1;
 	disk_faults.would_block = true;
-	model_run(RIG_DISK, RIG_ASYNC_4K, 5, 1000);
+	model_run(RIG_DISK, RIG_ASYNC_4K, 5, 600);
 }
 
 static void model_holds_with_short_and_interrupted_calls(void **state)
@@ -317,7 +334,7 @@ static void model_holds_with_short_and_interrupted_calls(void **state)
 		disk_faults.max_io = 8192;
 		disk_faults.interrupted = 3;
 		disk_faults.would_block = mode == RIG_ASYNC_BUFFERED;
-		model_run(RIG_DISK, mode, 6 + mode, 1500);
+		model_run(RIG_DISK, mode, 6 + mode, 500);
 	}
 }
 
@@ -326,9 +343,17 @@ static void model_holds_without_a_helper_thread(void **state)
 	(void)state;
 	disk_faults.no_thread = true;
 	disk_faults.would_block = true;
-	model_run(RIG_DISK, RIG_ASYNC, 10, 1500);
+	model_run(RIG_DISK, RIG_ASYNC, 10, 600);
 	disk_faults.no_thread = true;
-	model_run(RIG_DISK, RIG_ASYNC_4K, 11, 1500);
+	model_run(RIG_DISK, RIG_ASYNC_4K, 11, 600);
+}
+
+static void model_holds_on_a_block_device(void **state)
+{
+	(void)state;
+	model_run(NULL, RIG_ASYNC, 20, 700);
+	model_run(NULL, RIG_SYNC, 21, 300);
+	model_run(NULL, RIG_ASYNC_BUFFERED, 22, 300);
 }
 
 int main(void)
@@ -340,6 +365,7 @@ int main(void)
 		cmocka_unit_test(model_holds_async_direct),
 		cmocka_unit_test(model_holds_async_direct_with_4k_alignment),
 		cmocka_unit_test(model_holds_async_buffered),
+		cmocka_unit_test(model_holds_on_a_block_device),
 		cmocka_unit_test(model_holds_when_nothing_can_be_done_at_once),
 		cmocka_unit_test(model_holds_with_little_room_in_libaio),
 		cmocka_unit_test(model_holds_with_short_and_interrupted_calls),
