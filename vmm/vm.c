@@ -241,6 +241,30 @@ static int prepare_virtio(struct vm *vm, struct error *err)
 	return rc;
 }
 
+/* What the guest finds in its memory: tables, command line, boot parameters. */
+static int prepare_tables(struct vm *vm, struct error *err)
+{
+	const struct platform_info info = {
+		.n_vcpus = vm->config->machine.vcpu_count,
+		.serial = true,
+		.n_virtio = vm->n_virtio,
+		.virtio = vm->slots,
+	};
+	bool acpi = vm->config->machine.platform == CONFIG_PLATFORM_ACPI;
+	char cmdline[CONFIG_CMDLINE_MAX];
+	int rc = cmdline_build(vm->config, &info, cmdline, err);
+
+	if (rc == 0)
+		rc = acpi ? acpi_write_tables(&vm->memory, &info, err)
+			  : mptable_write(&vm->memory, &info, err);
+	if (rc == 0)
+		rc = boot_params_write(&vm->memory, &vm->kernel, &vm->initrd, cmdline,
+				       acpi ? LAYOUT_RSDP : 0, &vm->boot_info, err);
+	if (rc == 0)
+		rc = cpu_write_boot_tables(&vm->memory, &vm->kernel, err);
+	return rc;
+}
+
 int vm_prepare(struct vm *vm, const struct config *config, const struct vm_options *options,
 	       struct error *err)
 {
@@ -271,6 +295,8 @@ int vm_prepare(struct vm *vm, const struct config *config, const struct vm_optio
 		rc = prepare_legacy(vm, err);
 	if (rc == 0)
 		rc = prepare_virtio(vm, err);
+	if (rc == 0)
+		rc = prepare_tables(vm, err);
 	if (rc == 0 && config->metrics.set)
 		rc = metrics_open(&vm->metrics, config->metrics.metrics_path,
 				  config->metrics.emit_id ? vm->id : NULL, err);
@@ -281,29 +307,6 @@ int vm_prepare(struct vm *vm, const struct config *config, const struct vm_optio
 }
 
 /* ---- vm_build: the KVM VM ---- */
-
-static int write_guest_tables(struct vm *vm, uint64_t *boot_info, struct error *err)
-{
-	const struct platform_info info = {
-		.n_vcpus = vm->config->machine.vcpu_count,
-		.serial = true,
-		.n_virtio = vm->n_virtio,
-		.virtio = vm->slots,
-	};
-	bool acpi = vm->config->machine.platform == CONFIG_PLATFORM_ACPI;
-	char cmdline[CONFIG_CMDLINE_MAX];
-	int rc = acpi ? acpi_write_tables(&vm->memory, &info, err)
-		      : mptable_write(&vm->memory, &info, err);
-
-	if (rc == 0)
-		rc = cmdline_build(vm->config, &info, cmdline, err);
-	if (rc == 0)
-		rc = boot_params_write(&vm->memory, &vm->kernel, &vm->initrd, cmdline,
-				       acpi ? LAYOUT_RSDP : 0, boot_info, err);
-	if (rc == 0)
-		rc = cpu_write_boot_tables(&vm->memory, &vm->kernel, err);
-	return rc;
-}
 
 static int connect_kicks(struct vm *vm, struct error *err)
 {
@@ -332,7 +335,7 @@ static int connect_interrupts(struct vm *vm, struct error *err)
 	return rc;
 }
 
-static int setup_vcpus(struct vm *vm, uint64_t boot_info, struct error *err)
+static int setup_vcpus(struct vm *vm, struct error *err)
 {
 	const struct config_machine *m = &vm->config->machine;
 	const struct cpu_topology topology = {
@@ -347,7 +350,7 @@ static int setup_vcpus(struct vm *vm, uint64_t boot_info, struct error *err)
 		return error_sys(err, ENOMEM, "cpuid");
 	rc = cpuid_template(&vm->kvm, cpuid, err);
 	for (unsigned int i = 0; rc == 0 && i < m->vcpu_count; i++)
-		rc = cpu_setup(vm->vcpus.vcpus[i].fd, cpuid, i, &topology, &vm->kernel, boot_info,
+		rc = cpu_setup(vm->vcpus.vcpus[i].fd, cpuid, i, &topology, &vm->kernel, vm->boot_info,
 			       virtual_wire, err);
 	return rc;
 }
@@ -361,11 +364,8 @@ static int setup_vcpus(struct vm *vm, uint64_t boot_info, struct error *err)
 int vm_build(struct vm *vm, struct error *err)
 {
 	const struct config_machine *m = &vm->config->machine;
-	uint64_t boot_info;
 	int rc = kvm_open(&vm->kvm, err);
 
-	if (rc == 0)
-		rc = write_guest_tables(vm, &boot_info, err);
 	if (rc == 0)
 		rc = kvm_set_memory(&vm->kvm, &vm->memory, err);
 	if (rc == 0)
@@ -379,7 +379,7 @@ int vm_build(struct vm *vm, struct error *err)
 		rc = vcpus_create(&vm->vcpus, &vm->kvm, m->vcpu_count, &vm->pio, &vm->mmio, on_vcpu_end,
 				  vm, err);
 	if (rc == 0)
-		rc = setup_vcpus(vm, boot_info, err);
+		rc = setup_vcpus(vm, err);
 	vm->stages.built = monotonic_ns();
 	return rc;
 }

@@ -51,6 +51,7 @@ struct vm {
 	struct guest_memory memory;
 	struct kernel_image kernel;
 	struct initrd initrd;
+	uint64_t boot_info;          /* gpa of hvm_start_info or of the zero page */
 
 	struct bus pio, mmio;
 	struct serial serial;

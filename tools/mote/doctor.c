@@ -204,17 +204,17 @@ static bool can_run(const struct report *r)
 static void print_text(const struct report *r)
 {
 	static const char *const marks[] = { "ok  ", "note", "FAIL" };
-	const char *worst = NULL;
+	const struct finding *worst = NULL;
 
 	for (unsigned int i = 0; i < r->n; i++) {
 		const struct finding *f = &r->findings[i];
 
 		printf("%s  %-18s %s\n", marks[f->verdict], f->check, f->text);
 		if (f->verdict == BAD && !worst)
-			worst = f->text;
+			worst = f;
 	}
 	if (worst)
-		printf("\nA Linux guest cannot run here: %s\n", worst);
+		printf("\nA Linux guest cannot run here: %s: %s\n", worst->check, worst->text);
 	else
 		printf("\nA Linux guest can run here.\n");
 }

@@ -17,9 +17,10 @@ struct stage {
 
 #define STAGES 7
 
+/* 0 if either end wasn't reached. */
 static double ms_between(uint64_t from, uint64_t to)
 {
-	return to > from ? (double)(to - from) / 1e6 : 0;
+	return from && to > from ? (double)(to - from) / 1e6 : 0;
 }
 
 static uint64_t metric(json_t *metrics, const char *object, const char *key)
@@ -27,22 +28,29 @@ static uint64_t metric(json_t *metrics, const char *object, const char *key)
 	return (uint64_t)json_integer_value(json_object_get(json_object_get(metrics, object), key));
 }
 
+/* When the monitor reached a stage, in ns of CLOCK_MONOTONIC; 0 = it didn't. */
+static uint64_t stage(json_t *metrics, const char *key)
+{
+	uint64_t since_start = metric(metrics, "stages", key);
+
+	return since_start ? metric(metrics, "stages", "start_monotonic_ns") + since_start : 0;
+}
+
 /* The stages follow one another without gaps, so they add up to the total. */
 static void compute_stages(struct stage stages[STAGES], const struct session *s, json_t *metrics,
 			   uint64_t start_ns, uint64_t end_ns)
 {
 	uint64_t vmm = metric(metrics, "stages", "start_monotonic_ns");
-	uint64_t prepared = vmm + metric(metrics, "stages", "prepared_ns");
-	uint64_t built = vmm + metric(metrics, "stages", "built_ns");
-	uint64_t running = vmm + metric(metrics, "stages", "running_ns");
-	uint64_t guest = vmm + metric(metrics, "stages", "guest_ready_ns");
+	uint64_t prepared = stage(metrics, "prepared_ns");
+	uint64_t running = stage(metrics, "running_ns");
+	uint64_t guest = stage(metrics, "guest_ready_ns");
 
 	stages[0] = (struct stage){ "exec_ms", "mote, root image, exec of mote-vmm",
 				    ms_between(start_ns, vmm) };
 	stages[1] = (struct stage){ "prepare_ms", "config, kernel into memory, disks, sockets",
 				    ms_between(vmm, prepared) };
 	stages[2] = (struct stage){ "kvm_ms", "KVM: VM, memory, interrupts, vCPUs",
-				    ms_between(prepared, running > built ? running : built) };
+				    ms_between(prepared, running) };
 	stages[3] = (struct stage){ "kernel_ms", "guest kernel to its first process",
 				    ms_between(running, guest) };
 	stages[4] = (struct stage){ "agent_ms", "agent connected and ready", ms_between(guest, s->ready_ns) };
@@ -52,8 +60,10 @@ static void compute_stages(struct stage stages[STAGES], const struct session *s,
 
 static void print_timing(const struct stage stages[STAGES], double total)
 {
+	/* A stage that wasn't reached has no time. */
 	for (unsigned int i = 0; i < STAGES; i++)
-		fprintf(stderr, "  %-44s %9.2f ms\n", stages[i].text, stages[i].ms);
+		if (stages[i].ms > 0)
+			fprintf(stderr, "  %-44s %9.2f ms\n", stages[i].text, stages[i].ms);
 	fprintf(stderr, "  %-44s %9.2f ms\n", "total", total);
 }
 

@@ -1,0 +1,235 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`mote run` and `mote doctor` as a user meets them."""
+import hashlib
+import json
+import os
+import signal
+import subprocess
+
+import pytest
+
+from conftest import BUILD, TIMEOUT, sh, wait_for
+
+
+def test_exit_status_is_the_commands(mote):
+    result = mote("run", "--", "sh", "-c", "exit 7")
+    assert (result.status, result.out, result.err) == (7, "", ""), result
+
+
+def test_output_goes_where_it_belongs_byte_by_byte(mote):
+    result = mote("run", "--", "sh", "-c", r"printf 'a\0b\377'; echo to stderr >&2", text=False)
+    assert (result.status, result.out, result.err) == (0, b"a\0b\xff", b"to stderr\n"), result
+
+
+def test_stdin_reaches_the_command_and_ends(mote):
+    data = os.urandom(300000)
+    result = mote("run", "--", "md5sum", stdin=data, text=False)
+    assert result.out.split()[0].decode() == hashlib.md5(data).hexdigest(), result
+
+
+def test_megabytes_of_output_arrive_whole(mote):
+    result = mote("run", "--", "sh", "-c", "seq 1 300000")
+    assert result.out == "".join(f"{i}\n" for i in range(1, 300001))
+
+
+def test_a_signal_that_ends_the_command_is_128_and_its_number(mote):
+    assert mote("run", "--", "sh", "-c", "kill -9 $$").status == 137
+
+
+@pytest.mark.parametrize("command,status,text", [
+    (["nosuchcommand"], 127, 'mote: exec "nosuchcommand": No such file or directory\n'),
+    (["/etc/passwd"], 126, 'mote: exec "/etc/passwd": Permission denied\n'),
+])
+def test_what_cannot_be_executed(mote, command, status, text):
+    result = mote("run", "--", *command)
+    assert (result.status, result.err, result.out) == (status, text, ""), result
+
+
+def test_environment_directory_and_host_name(mote):
+    result = mote("run", "--env", "A=b c", "--env", "EMPTY=", "--workdir", "/tmp", "--",
+                  "sh", "-c", 'echo "$A|$EMPTY|$HOME|$(pwd)|$(hostname)|$$"; set | grep -c ^MOTE')
+    assert result.out.splitlines()[0].startswith("b c||/root|/tmp|mote|"), result
+
+
+def test_missing_directory_is_named(mote):
+    result = mote("run", "--workdir", "/no/such", "--", "true")
+    assert (result.status, result.err) == (127, 'mote: chdir to "/no/such": No such file or directory\n')
+
+
+def test_cpus_and_memory(mote):
+    result = mote("run", "--cpus", "3", "--memory", "300", "--", "sh", "-c", "nproc; grep MemTotal /proc/meminfo")
+    cpus, memory = result.out.splitlines()
+    assert cpus == "3" and 250000 < int(memory.split()[1]) < 300 * 1024
+
+
+def test_the_root_is_writable_and_forgets(mote):
+    script = "test ! -e /new && echo x >/new && rm /bin/vi && cat /new && touch /etc/passwd"
+    for _ in range(2):
+        result = mote("run", "--", "sh", "-c", script)
+        assert (result.status, result.out) == (0, "x\n"), result
+
+
+def test_timeout_kills_and_says_124(mote):
+    result = mote("run", "--timeout", "6", "--", "sleep", "1000")
+    assert (result.status, result.err) == (124, "mote run: timed out after 6 s\n"), result
+    assert not sh("pgrep mote-vmm || true")
+
+
+def test_directory_as_root(mote, tmp_path):
+    (tmp_path / "bin").mkdir()
+    busybox = sh("command -v busybox").strip()
+    sh(f"cp {busybox} {tmp_path}/bin/busybox; ln -s busybox {tmp_path}/bin/sh; ln -s busybox {tmp_path}/bin/cat")
+    (tmp_path / "greeting").write_text("from a directory\n")
+    result = mote("run", "--rootfs", tmp_path, "--", "sh", "-c", "cat /greeting; echo changed >/greeting")
+    assert (result.status, result.out) == (0, "from a directory\n"), result
+    assert (tmp_path / "greeting").read_text() == "from a directory\n"
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["bin", "greeting"]
+
+
+@pytest.fixture
+def tree(tmp_path):
+    root = tmp_path / "tree"
+    (root / "bin").mkdir(parents=True)
+    sh(f"cp $(command -v busybox) {root}/bin/busybox; for a in sh cat echo; do ln -s busybox {root}/bin/$a; done")
+    (root / "greeting").write_text("from an image\n")
+    return root
+
+
+@pytest.mark.parametrize("kind,make", [
+    ("ext4", "mke2fs -q -t ext4 -d {tree} {image} 16M"),
+    ("squashfs", "mksquashfs {tree} {image} -quiet -no-progress -comp gzip"),
+    ("erofs", "mkfs.erofs --quiet {image} {tree}"),
+])
+def test_image_as_root(mote, tmp_path, tree, kind, make):
+    image = tmp_path / f"image.{kind}"
+    sh(make.format(tree=tree, image=image))
+    before = image.read_bytes()
+    result = mote("run", "--rootfs", image, "--", "sh", "-c", "cat /greeting; echo changed >/greeting")
+    assert (result.status, result.out) == (0, "from an image\n"), result
+    assert image.read_bytes() == before
+
+
+def test_writable_image_keeps_changes(mote, tmp_path, tree):
+    image = tmp_path / "image.ext4"
+    sh(f"mke2fs -q -t ext4 -d {tree} {image} 16M")
+    assert mote("run", "--writable", "--rootfs", image, "--", "sh", "-c", "echo kept >/greeting").status == 0
+    assert mote("run", "--rootfs", image, "--", "cat", "/greeting").out == "kept\n"
+
+
+def test_json_has_everything(mote):
+    result = mote("run", "--json", "--", "sh", "-c", "echo out; echo err >&2; exit 3")
+    value = json.loads(result.out)
+    assert result.status == 3 and result.err == ""
+    assert (value["exit_status"], value["result"], value["stdout"], value["stderr"]) == (3, "exited", "out\n", "err\n")
+    timing = value["timing"]
+    parts = sum(v for k, v in timing.items() if k not in ("total_ms", "guest_boot_ms"))
+    assert abs(parts - timing["total_ms"]) < 0.05 * timing["total_ms"], timing
+    assert timing["kernel_ms"] > 0
+    assert value["metrics"]["block_root"]["read"]["bytes"] > 0
+
+
+def test_signal_goes_to_the_command_first(mote):
+    process = subprocess.Popen([str(BUILD / "mote"), "run", "--", "sh", "-c",
+                                "trap 'echo got it; exit 9' INT; echo ready; while :; do sleep 1; done"],
+                               stdout=subprocess.PIPE, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL, text=True)
+    assert process.stdout.readline() == "ready\n"
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=TIMEOUT)
+    assert (process.returncode, out) == (9, "got it\n"), err
+
+
+def test_killed_mote_leaves_no_monitor_and_no_files(mote):
+    before = set(os.listdir("/tmp"))
+    process = subprocess.Popen([str(BUILD / "mote"), "run", "--", "sh", "-c", "echo up; sleep 1000"],
+                               stdout=subprocess.PIPE, stdin=subprocess.DEVNULL, text=True)
+    assert process.stdout.readline() == "up\n"
+    process.kill()
+    process.wait()
+    wait_for(lambda: not sh("pgrep mote-vmm || true"), what="the monitor's end")
+    assert not {n for n in set(os.listdir("/tmp")) - before if n.startswith("mote-")}
+
+
+def test_containers_can_run_inside(mote):
+    """Namespaces and cgroup v2 with its controllers: what a container runtime wants from a kernel."""
+    result = mote("run", "--", "sh", "-c",
+                  "unshare -m -u -i -n -p -f -U -r sh -c 'hostname inside && hostname && id -u'; hostname; "
+                  "cat /sys/fs/cgroup/cgroup.controllers; mkdir /sys/fs/cgroup/x && "
+                  "echo +memory +pids >/sys/fs/cgroup/cgroup.subtree_control && ls /sys/fs/cgroup/x | grep -c memory.max")
+    lines = result.out.splitlines()
+    assert lines[:3] == ["inside", "0", "mote"], result
+    assert {"cpu", "io", "memory", "pids"} <= set(lines[3].split()), result
+    assert lines[4] == "1", result
+
+
+def test_processes_keep_their_registers_apart(mote):
+    """Many processes that compute with floating point at once get the same result as one."""
+    result = mote("run", "--cpus", "2", "--", "sh", "-c",
+                  "for i in 1 2 3 4 5 6; do awk 'BEGIN{x=0; for(i=1;i<60000;i++) x+=sqrt(i)/3; printf \"%.6f\\n\", x}' & done; wait")
+    assert len(set(result.out.splitlines())) == 1 and len(result.out.splitlines()) == 6, result
+
+
+@pytest.mark.parametrize("arguments,message", [
+    ([], "no command given; see `mote run --help`"),
+    (["--cpus", "0", "--", "true"], '--cpus: "0" is not a number from 1 to 32'),
+    (["--cpus", "33", "--", "true"], '--cpus: "33" is not a number from 1 to 32'),
+    (["--memory", "-5", "--", "true"], '--memory: "-5" is not a number from 16 to 261120'),
+    (["--memory", "12x", "--", "true"], '--memory: "12x" is not a number from 16 to 261120'),
+    (["--timeout", "0", "--", "true"], '--timeout: "0" is not a number from 1 to 31536000'),
+    (["--bogus", "--", "true"], '"--bogus" is not an option; see `mote run --help`'),
+    (["--cpus"], "--cpus needs an argument"),
+    (["--net", "eth0", "--", "true"], '--net: "eth0" is none of tap=NAME, ip=A.B.C.D/LEN, gw=A.B.C.D'),
+    (["--net", "tap=x,ip=1.2.3.4", "--", "true"], '--net: "ip=1.2.3.4" is none of tap=NAME, ip=A.B.C.D/LEN, gw=A.B.C.D'),
+    (["--net", "ip=1.2.3.4/24", "--", "true"], '--net: tap=NAME is missing (or say "none")'),
+    (["--env", "NOVALUE", "--", "true"], '--env: "NOVALUE" is not NAME=VALUE'),
+    (["--writable", "--", "true"], "--writable needs --rootfs"),
+    (["--rootfs", "/no/such", "--", "true"], 'rootfs "/no/such": No such file or directory'),
+    (["--rootfs", "/etc/hostname", "--", "true"],
+     'rootfs "/etc/hostname": neither a directory nor an ext4, erofs or squashfs image'),
+])
+def test_bad_arguments_get_one_line(mote, arguments, message):
+    result = mote("run", *arguments)
+    assert (result.status, result.out, result.err) == (125, "", f"mote run: {message}\n"), result
+
+
+@pytest.mark.parametrize("arguments,line", [
+    (["--kernel", "/no/such"],
+     'mote-vmm: boot-source: kernel: open "/no/such": No such file or directory\n'),
+    (["--net", "tap=nosuchtap"], None),
+])
+def test_what_the_monitor_refuses(mote, arguments, line):
+    result = mote("run", *arguments, "--", "true")
+    assert result.status == 125 and result.out == "", result
+    assert result.err.count("\n") == 2 and "Traceback" not in result.err
+    assert line is None or result.err.startswith(line), result
+    assert result.err.endswith("mote run: mote-vmm exited with 152: the microVM ended before the command did\n")
+
+
+def test_help_and_version(mote):
+    for arguments in (["--help"], ["run", "--help"], ["doctor", "--help"]):
+        result = mote(*arguments)
+        assert result.status == 0 and "Example" in result.out and result.err == ""
+    assert mote("--version").out.startswith("mote ")
+    assert mote("frobnicate").err == 'mote: "frobnicate" is not a command; `mote --help` lists them\n'
+
+
+def test_doctor_says_that_linux_can_run(mote):
+    result = mote("doctor")
+    assert result.status == 0, result
+    assert result.out.endswith("\nA Linux guest can run here.\n")
+    value = json.loads(mote("doctor", "--json").out)
+    assert value["linux_can_run"] is True
+    assert {c["check"] for c in value["checks"]} >= {"kvm", "capabilities", "int3", "SYSCALL", "guest kernel", "tap"}
+
+
+def test_doctor_without_kvm_says_why(mote):
+    result = subprocess.run(["unshare", "-m", "sh", "-c", f"mount --bind /dev/null /dev/kvm; exec {BUILD}/mote doctor"],
+                            capture_output=True, text=True, check=False)
+    assert result.returncode == 1
+    assert "FAIL  kvm" in result.stdout and "\nA Linux guest cannot run here: kvm: " in result.stdout, result.stdout
+
+
+def test_two_at_once_do_not_meet(mote):
+    command = [str(BUILD / "mote"), "run", "--", "sh", "-c", "cat /proc/sys/kernel/random/boot_id; sleep 1"]
+    both = [subprocess.Popen(command, stdout=subprocess.PIPE, stdin=subprocess.DEVNULL, text=True) for _ in range(2)]
+    outs = [p.communicate(timeout=TIMEOUT)[0] for p in both]
+    assert all(p.returncode == 0 for p in both) and outs[0] != outs[1] and all(outs)
