@@ -274,18 +274,25 @@ static void a_broken_queue_stops_the_device_until_its_reset(void **state)
 static void a_failure_outside_of_the_transport_stops_the_device(void **state)
 {
 	struct fixture *f = *state;
+	struct virtqueue_chain chain;
 
 	driver_start(&f->drv, ALL_FEATURES);
 	driver_run(&f->drv);
+	driver_kick(&f->drv, 0);
+	add_buffer(f);
 	pthread_mutex_lock(&f->probe->dev.lock);
+	assert_int_equal(virtio_device_pop(&f->probe->dev, 0, &chain), 1);
+	virtqueue_push(&f->probe->dev.queues[0], chain.head, 0);
 	virtio_device_fail(&f->probe->dev, "out of the blue");
 	virtio_device_fail(&f->probe->dev, "again");
+	virtio_device_signal_used(&f->probe->dev, 0);
 	assert_int_equal(f->probe->resets, 0);
 	pthread_mutex_unlock(&f->probe->dev.lock);
 	assert_int_equal(driver_status(&f->drv), 0x4f);
 	assert_int_equal(driver_interrupts(&f->drv), 1);
 	driver_run(&f->drv);
 	assert_int_equal(f->probe->resets, 1);
+	assert_int_equal(f->probe->processed[0], 1); /* as before */
 	assert_false(f->probe->dev.activated);
 }
 
@@ -300,6 +307,7 @@ static void before_driver_ok_a_failure_interrupts_nobody(void **state)
 	pthread_mutex_unlock(&f->probe->dev.lock);
 	assert_int_equal(driver_status(&f->drv), 0x4b);
 	assert_int_equal(driver_interrupts(&f->drv), 0);
+	assert_int_equal(driver_read(&f->drv, VIRTIO_MMIO_INTERRUPT_STATUS), 0);
 	/* No way on but a reset; queue registers and configuration space are closed too. */
 	assert_int_equal(driver_ok(&f->drv), 0x4b);
 	driver_write(&f->drv, VIRTIO_MMIO_QUEUE_READY, 0);

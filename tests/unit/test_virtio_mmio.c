@@ -156,10 +156,13 @@ static void features_are_frozen_outside_of_their_phase(void **state)
 	driver_reset(&f->drv);
 	write_status(f, 0x1);
 	write_status(f, 0x3);
-	driver_write(&f->drv, VIRTIO_MMIO_DRIVER_FEATURES_SEL, 3);
+	driver_write(&f->drv, VIRTIO_MMIO_DRIVER_FEATURES_SEL, 1);
 	driver_write(&f->drv, VIRTIO_MMIO_DRIVER_FEATURES, 1);
+	driver_write(&f->drv, VIRTIO_MMIO_DRIVER_FEATURES_SEL, 3);
+	driver_write(&f->drv, VIRTIO_MMIO_DRIVER_FEATURES, 0xff);
 	write_status(f, 0xb);
-	assert_int_equal(driver_status(&f->drv), 0x3);
+	assert_int_equal(driver_status(&f->drv), 0xb);
+	assert_int_equal(f->probe->dev.acked, VERSION_1);
 	/* After FEATURES_OK, and after DRIVER_OK. */
 	for (int i = 0; i < 2; i++) {
 		assert_int_equal(i ? driver_start(&f->drv, VERSION_1)
