@@ -152,7 +152,6 @@ static void stop_writing(struct vsock_conn *conn)
 /* Nothing more comes from the host. */
 static void stop_reading(struct vsock_conn *conn)
 {
-	conn->readable = false;
 	conn->host_shut |= NO_SEND;
 	if (conn->hung_up)
 		stop_writing(conn);
@@ -476,7 +475,8 @@ void vsock_conn_socket_event(struct vsock_conn *conn, uint32_t events)
 		conn->read_closed = conn->hung_up = true;
 	if (events & (EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR))
 		conn->readable = !(conn->host_shut & NO_SEND);
-	if (conn->buffered > 0 && (events & EPOLLOUT))
+	/* After a hang-up the write fails, and so drops what is buffered. */
+	if (conn->buffered > 0 && (events & (EPOLLOUT | EPOLLHUP)))
 		flush(conn);
 	switch (conn->state) {
 	case VSOCK_REQUESTED:
@@ -494,7 +494,7 @@ void vsock_conn_socket_event(struct vsock_conn *conn, uint32_t events)
 		break;
 	case VSOCK_RESET:
 	case VSOCK_DRAINING:
-		if (conn->buffered == 0 || conn->hung_up)
+		if (conn->buffered == 0)
 			end_draining(conn);
 		break;
 	default:

@@ -9,6 +9,7 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -191,6 +192,20 @@ static void *loop_thread(void *arg)
 	return NULL;
 }
 
+/* With the loop in another thread, clients of an inactive device may fill the backlog for a while. */
+static int connect_patiently(const struct guest *g)
+{
+	struct sockaddr_un address = { .sun_family = AF_UNIX };
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+
+	strcpy(address.sun_path, g->path);
+	while (connect(fd, (struct sockaddr *)&address, sizeof(address)) < 0) {
+		assert_int_equal(errno, EAGAIN);
+		usleep(1000);
+	}
+	return fd;
+}
+
 /* Status writes come from vCPU threads, while the loop's thread handles clients and packets. */
 static void driver_resets_while_clients_come_and_go(void **state)
 {
@@ -210,11 +225,13 @@ static void driver_resets_while_clients_come_and_go(void **state)
 		for (size_t i = 0; i < ARRAY_SIZE(fds); i++) {
 			if (fds[i] >= 0)
 				close(fds[i]);
-			fds[i] = host_connect(&g);
+			fds[i] = connect_patiently(&g);
 			send(fds[i], i % 2 ? "CONNECT 1\n" : "CONN", i % 2 ? 10 : 4, MSG_NOSIGNAL);
 		}
 		/* Sometimes at once, sometimes when the loop has got somewhere. */
 		usleep((useconds_t)(cycle % 10) * 100);
+		while (cycle == 100 && guest_counters(&g).rx_packets == 0)
+			usleep(1000);
 		driver_reset(&g.drv);
 	}
 	atomic_store(&stop_loop, true);
@@ -223,7 +240,6 @@ static void driver_resets_while_clients_come_and_go(void **state)
 		close(fds[i]);
 	guest_run(&g);
 	assert_int_equal(guest_counters(&g).connections, 0);
-	assert_true(guest_counters(&g).rx_packets > 0);
 	guest_start(&g, ALL_FEATURES, 4);
 
 	struct ports ports = { 52, 4000 };

@@ -173,6 +173,39 @@ static void connect_line_may_come_in_any_pieces(void **state)
 	guest_teardown(&g);
 }
 
+/* All a client does, before the device looks for the first time. */
+static void client_in_a_hurry(void **state)
+{
+	struct guest g;
+	struct ports ports = { 1u << 30, 7 };
+
+	(void)state;
+	guest_setup(&g, ALL_FEATURES, 4);
+
+	int fd = host_connect(&g);
+
+	assert_int_equal(send(fd, "CONNECT 7\nask", 13, 0), 13);
+	shutdown(fd, SHUT_WR);
+	guest_run(&g);
+	guest_expect(&g, ports, VIRTIO_VSOCK_OP_REQUEST);
+	guest_expect_nothing(&g);
+	guest_send(&g, ports, VIRTIO_VSOCK_OP_RESPONSE);
+	guest_expect_data(&g, ports, "ask", 3);
+	guest_expect_shutdown(&g, ports, SEND);
+	host_expect(fd, "OK 1073741824\n", 14);
+	guest_write(&g, ports, "answer", 6);
+	host_expect(fd, "answer", 6);
+	disconnect(&g, fd, ports);
+
+	/* Gone already: not worth a request. */
+	fd = host_connect(&g);
+	assert_int_equal(send(fd, "CONNECT 7\n", 10, 0), 10);
+	close(fd);
+	guest_expect_nothing(&g);
+	assert_int_equal(guest_counters(&g).connections, 0);
+	guest_teardown(&g);
+}
+
 static void connect_line_is_parsed_strictly(void **state)
 {
 	static const struct {
@@ -288,6 +321,45 @@ static void host_half_close_leaves_the_other_direction(void **state)
 	guest_expect_nothing(&g);
 	assert_int_equal(guest_counters(&g).connections, 0);
 	close(fd);
+	guest_teardown(&g);
+}
+
+static void host_closes_in_two_steps(void **state)
+{
+	struct guest g;
+	struct ports ports = { 52, 4000 };
+
+	(void)state;
+	guest_setup(&g, ALL_FEATURES, 4);
+
+	int fd = connect_to_host(&g, ports);
+
+	shutdown(fd, SHUT_WR);
+	guest_run(&g);
+	guest_expect_shutdown(&g, ports, SEND);
+	/* The guest needn't write to learn that nobody reads. */
+	close(fd);
+	guest_run(&g);
+	guest_expect_shutdown(&g, ports, BOTH);
+	guest_send(&g, ports, VIRTIO_VSOCK_OP_RST);
+
+	/* Nor one that doesn't read, to learn that nobody's there. */
+	fd = connect_to_host(&g, ports);
+	guest_shutdown(&g, ports, RCV);
+	close(fd);
+	guest_run(&g);
+	guest_expect_shutdown(&g, ports, BOTH);
+	guest_send(&g, ports, VIRTIO_VSOCK_OP_RST);
+
+	/* In either order. */
+	fd = connect_to_guest(&g, &ports);
+	g.hold_rx = true;
+	close(fd);
+	guest_shutdown(&g, ports, RCV);
+	guest_expect_shutdown(&g, ports, BOTH);
+	guest_send(&g, ports, VIRTIO_VSOCK_OP_RST);
+	assert_int_equal(guest_counters(&g).connections, 0);
+	guest_give_back(&g);
 	guest_teardown(&g);
 }
 
@@ -465,9 +537,11 @@ int main(void)
 		cmocka_unit_test(host_is_refused_without_a_listener),
 		cmocka_unit_test(client_leaves_as_the_guest_accepts),
 		cmocka_unit_test(connect_line_may_come_in_any_pieces),
+		cmocka_unit_test(client_in_a_hurry),
 		cmocka_unit_test(connect_line_is_parsed_strictly),
 		cmocka_unit_test(connect_line_without_its_end_is_refused),
 		cmocka_unit_test(host_half_close_leaves_the_other_direction),
+		cmocka_unit_test(host_closes_in_two_steps),
 		cmocka_unit_test(guest_half_close_leaves_the_other_direction),
 		cmocka_unit_test(guest_that_stops_receiving_breaks_the_hosts_pipe),
 		cmocka_unit_test(host_that_stops_reading_is_told_to_the_guest),

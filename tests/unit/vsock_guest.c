@@ -177,6 +177,7 @@ bool guest_take(struct guest *g, struct packet *packet)
 
 	memcpy(&packet->hdr, buffer, HEADER);
 	packet->len = used_len - HEADER;
+	assert_true(packet->len <= sizeof(packet->data));
 	memcpy(packet->data, buffer + HEADER, packet->len);
 	for (uint64_t page = gpa; page < gpa + used_len; page = (page | 4095) + 1)
 		assert_true(guest_memory_is_dirty(&g->drv.memory, page));
