@@ -80,10 +80,11 @@ extern const struct bus_ops serial_bus_ops; /* device pointer: struct serial * *
  */
 int serial_init(struct serial *serial, struct loop *loop, int in_fd, int out_fd, struct error *err);
 /*
- * After the vCPUs have stopped, on the loop's thread: writes what is pending, for at most
- * SERIAL_RELEASE_MS in all while the other side takes it, then releases.
+ * After the vCPUs have stopped, on the loop's thread: writes what is pending while the other side
+ * takes some of it every SERIAL_RELEASE_STALL_MS, SERIAL_RELEASE_MS at most, then releases.
  */
-#define SERIAL_RELEASE_MS 100
+#define SERIAL_RELEASE_STALL_MS 100
+#define SERIAL_RELEASE_MS	1000
 void serial_release(struct serial *serial);
 
 /* Any thread. */

@@ -245,19 +245,16 @@ int serial_host_init(struct serial *serial, int in_fd, int out_fd, struct error 
 /* Give a side that is still reading the time to take the last words. */
 static void drain(struct serial *serial)
 {
-	uint64_t deadline = monotonic_ns() + SERIAL_RELEASE_MS * 1000000ull;
+	uint64_t end = monotonic_ns() + SERIAL_RELEASE_MS * 1000000ull;
 
 	pthread_mutex_lock(&serial->lock);
 	while (serial->tx_len > 0) {
 		struct pollfd p = { .fd = serial->out.fd, .events = POLLOUT };
 		uint32_t before = serial->tx_len;
-		uint64_t now;
 
 		flush(serial);
-		if (serial->tx_len < before)
-			continue;
-		now = monotonic_ns();
-		if (now >= deadline || poll(&p, 1, (int)((deadline - now) / 1000000 + 1)) <= 0)
+		if (serial->tx_len == before &&
+		    (monotonic_ns() >= end || poll(&p, 1, SERIAL_RELEASE_STALL_MS) <= 0))
 			break;
 	}
 	if (serial->tx_len > 0)

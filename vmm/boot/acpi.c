@@ -104,7 +104,6 @@ _Static_assert(sizeof(struct acpi_fadt) == 276, "FADT of ACPI 6.5");
 
 #define MADT_PCAT_COMPAT   (1u << 0) /* there's an 8259 pair too */
 #define MADT_LAPIC_ENABLED (1u << 0)
-#define MADT_EDGE_HIGH	   0x5 /* MPS INTI flags: active high, edge */
 
 static struct acpi_header table_header(const char *signature, uint8_t revision)
 {
@@ -247,21 +246,10 @@ static uint64_t write_fadt(struct aml *out, const struct platform_info *info, ui
 	return table_end(out, table);
 }
 
-static void madt_override(struct aml *out, uint8_t isa_irq)
-{
-	const struct __attribute__((packed)) {
-		uint8_t type, length, bus, source;
-		uint32_t gsi;
-		uint16_t flags;
-	} entry = { 2, sizeof(entry), 0, isa_irq, isa_irq, MADT_EDGE_HIGH };
-
-	aml_bytes(out, &entry, sizeof(entry));
-}
-
 /*
- * MADT, §5.2.12. With hardware-reduced ACPI Linux knows no ISA interrupts by itself; identity
- * overrides make those of COM1 and the keyboard known, so that drivers which find their port
- * without ACPI can still have its interrupt.
+ * MADT, §5.2.12. Every GSI is the pin of its number. There are no interrupt source overrides: with
+ * hardware-reduced ACPI Linux gives even ISA interrupts numbers of its own, so that drivers have to
+ * find them in the DSDT, overrides or not.
  */
 static uint64_t write_madt(struct aml *out, const struct platform_info *info)
 {
@@ -282,9 +270,6 @@ static uint64_t write_madt(struct aml *out, const struct platform_info *info)
 		aml_bytes(out, &lapic, sizeof(lapic));
 	}
 	aml_bytes(out, &ioapic, sizeof(ioapic));
-	madt_override(out, I8042_GSI);
-	if (info->serial)
-		madt_override(out, SERIAL_GSI);
 	return table_end(out, table);
 }
 

@@ -56,8 +56,7 @@ struct platform_info {
  * Write RSDP (at LAYOUT_RSDP), DSDT, FADT (hardware-reduced), MADT and XSDT, all below
  * LAYOUT_TABLES_END. DSDT: virtio-mmio as LNRO0005 with memory and edge-triggered interrupt, COM1
  * as PNP0501, the keyboard as PNP0303, pvpanic as QEMU0001, \_S5; FADT: reset register = i8042 port
- * 0x64 value 0xfe, sleep control/status registers at ACPI_SLEEP_BASE; MADT: processors, I/O APIC,
- * identity overrides of the ISA interrupts in use.
+ * 0x64 value 0xfe, sleep control/status registers at ACPI_SLEEP_BASE; MADT: processors, I/O APIC.
  * Errors: -EINVAL for processors, addresses (above 4 GiB) or GSIs that the tables can't hold,
  * -ENOSPC if they don't fit or guest memory doesn't reach so far.
  */
