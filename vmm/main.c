@@ -24,6 +24,10 @@ static int fail(enum exit_code code, const struct error *err)
 static int open_log(const struct config *config, const char *id, struct error *err)
 {
 	const struct config_logger *logger = &config->logger;
+
+	/* Nobody asked for a log: warnings and errors go to stderr, and that's all. */
+	if (!logger->set)
+		return 0;
 	const struct log_options options = {
 		.path = logger->log_path, .level = logger->level, .show_level = logger->show_level,
 		.show_origin = logger->show_log_origin, .id = id,
