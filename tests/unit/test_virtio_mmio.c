@@ -13,40 +13,14 @@
 
 #define ALL_ONES UINT32_MAX
 
-struct fixture {
-	struct virtio_driver drv;
-	struct virtio_probe *probe;
-	int destroyed;
-};
-
-static int setup(void **state)
-{
-	static struct fixture f;
-
-	f.destroyed = 0;
-	driver_setup(&f.drv);
-	f.probe = probe_attach(&f.drv, 2, PROBE_QUEUE_SIZE, 0);
-	f.probe->destroyed = &f.destroyed;
-	*state = &f;
-	return 0;
-}
-
-static int teardown(void **state)
-{
-	struct fixture *f = *state;
-
-	driver_teardown(&f->drv);
-	return f->destroyed == 1 ? 0 : -1;
-}
-
-static void write_status(struct fixture *f, uint32_t value)
+static void write_status(struct probe_fixture *f, uint32_t value)
 {
 	driver_write(&f->drv, VIRTIO_MMIO_STATUS, value);
 }
 
 static void the_device_identifies_itself(void **state)
 {
-	struct fixture *f = *state;
+	struct probe_fixture *f = *state;
 
 	assert_int_equal(driver_read(&f->drv, 0x000), 0x74726976);
 	assert_int_equal(driver_read(&f->drv, 0x004), 2);
@@ -58,7 +32,7 @@ static void the_device_identifies_itself(void **state)
 
 static void features_are_offered_in_two_halves(void **state)
 {
-	struct fixture *f = *state;
+	struct probe_fixture *f = *state;
 
 	assert_int_equal(driver_offered(&f->drv),
 			 PROBE_FEATURES | VERSION_1 | EVENT_IDX | INDIRECT_DESC);
@@ -70,7 +44,7 @@ static void features_are_offered_in_two_halves(void **state)
 
 static void the_handshake_activates_the_device(void **state)
 {
-	struct fixture *f = *state;
+	struct probe_fixture *f = *state;
 
 	assert_int_equal(driver_start(&f->drv, VERSION_1 | PROBE_FEATURES), 0xf);
 	assert_int_equal(f->probe->activations, 1);
@@ -85,7 +59,7 @@ static void the_handshake_activates_the_device(void **state)
 static void only_the_next_step_changes_the_status(void **state)
 {
 	static const uint32_t steps[] = { 0, 0x1, 0x3, 0xb, 0xf };
-	struct fixture *f = *state;
+	struct probe_fixture *f = *state;
 
 	for (unsigned int at = 0; at < ARRAY_SIZE(steps); at++) {
 		driver_start(&f->drv, ALL_FEATURES); /* rings, features: as they have to be */
@@ -116,7 +90,7 @@ static void only_the_next_step_changes_the_status(void **state)
 
 static void features_ok_is_refused_without_version_1(void **state)
 {
-	struct fixture *f = *state;
+	struct probe_fixture *f = *state;
 
 	assert_int_equal(driver_negotiate(&f->drv, PROBE_FEATURES | EVENT_IDX), 0x3);
 	assert_int_equal(f->probe->dev.acked, 0);
@@ -124,7 +98,7 @@ static void features_ok_is_refused_without_version_1(void **state)
 
 static void features_ok_is_refused_for_what_wasnt_offered(void **state)
 {
-	struct fixture *f = *state;
+	struct probe_fixture *f = *state;
 
 	for (unsigned int bit = 0; bit < 64; bit++) {
 		bool offered = driver_offered(&f->drv) >> bit & 1;
@@ -142,7 +116,7 @@ static void features_ok_is_refused_for_what_wasnt_offered(void **state)
 
 static void features_are_frozen_outside_of_their_phase(void **state)
 {
-	struct fixture *f = *state;
+	struct probe_fixture *f = *state;
 
 	/* Before DRIVER. */
 	write_status(f, 0x1);
@@ -175,7 +149,7 @@ static void features_are_frozen_outside_of_their_phase(void **state)
 	}
 }
 
-static void assert_queue_frozen(struct fixture *f)
+static void assert_queue_frozen(struct probe_fixture *f)
 {
 	struct virtqueue before = f->probe->dev.queues[0];
 
@@ -188,7 +162,7 @@ static void assert_queue_frozen(struct fixture *f)
 
 static void queue_registers_are_frozen_outside_of_their_phase(void **state)
 {
-	struct fixture *f = *state;
+	struct probe_fixture *f = *state;
 
 	assert_queue_frozen(f);
 	write_status(f, 0x1);
@@ -203,7 +177,7 @@ static void queue_registers_are_frozen_outside_of_their_phase(void **state)
 
 static void queue_registers_are_frozen_while_ready(void **state)
 {
-	struct fixture *f = *state;
+	struct probe_fixture *f = *state;
 	const struct virtqueue *queue = &f->probe->dev.queues[1];
 
 	driver_negotiate(&f->drv, ALL_FEATURES);
@@ -229,7 +203,7 @@ static void queue_registers_are_frozen_while_ready(void **state)
 static void a_queue_size_that_cant_be_fails_the_activation(void **state)
 {
 	static const uint32_t bad[] = { 0, 3, 6, 16, 255, 0x10000, 0x10004, UINT32_MAX };
-	struct fixture *f = *state;
+	struct probe_fixture *f = *state;
 
 	for (unsigned int i = 0; i < ARRAY_SIZE(bad); i++) {
 		driver_negotiate(&f->drv, ALL_FEATURES);
@@ -248,7 +222,7 @@ static void queues_that_dont_exist_are_not_there(void **state)
 {
 	static const uint32_t bad[] = { 2, VIRTIO_QUEUES_MAX, VIRTIO_QUEUES_MAX + 1, 0x10000,
 					UINT32_MAX };
-	struct fixture *f = *state;
+	struct probe_fixture *f = *state;
 	struct virtqueue before[VIRTIO_QUEUES_MAX];
 
 	driver_negotiate(&f->drv, ALL_FEATURES);
@@ -265,7 +239,7 @@ static void queues_that_dont_exist_are_not_there(void **state)
 
 static void shared_memory_regions_have_length_minus_1(void **state)
 {
-	struct fixture *f = *state;
+	struct probe_fixture *f = *state;
 
 	for (uint32_t id = 0; id < 3; id++) {
 		driver_write(&f->drv, VIRTIO_MMIO_SHM_SEL, id);
@@ -279,7 +253,7 @@ static void shared_memory_regions_have_length_minus_1(void **state)
 /* Every register, known or not, with every width and alignment but its own. */
 static void registers_take_only_aligned_32_bit_accesses(void **state)
 {
-	struct fixture *f = *state;
+	struct probe_fixture *f = *state;
 
 	driver_start(&f->drv, ALL_FEATURES);
 	driver_run(&f->drv);
@@ -307,7 +281,7 @@ static void unknown_and_write_only_registers_read_all_ones(void **state)
 	static const uint32_t offsets[] = { 0x018, 0x01c, 0x014, 0x020, 0x024, 0x028, 0x02c,
 					    0x030, 0x038, 0x03c, 0x040, 0x048, 0x050, 0x064,
 					    0x080, 0x0a4, 0x0ac, 0x0c0, 0x0f8 };
-	struct fixture *f = *state;
+	struct probe_fixture *f = *state;
 
 	driver_start(&f->drv, ALL_FEATURES);
 	for (unsigned int i = 0; i < ARRAY_SIZE(offsets); i++)
@@ -319,7 +293,7 @@ static void read_only_registers_ignore_writes(void **state)
 	static const uint32_t offsets[] = {
 		0x000, 0x004, 0x008, 0x00c, 0x010, 0x034, 0x060, 0x0fc
 	};
-	struct fixture *f = *state;
+	struct probe_fixture *f = *state;
 
 	driver_start(&f->drv, ALL_FEATURES);
 	for (unsigned int i = 0; i < ARRAY_SIZE(offsets); i++) {
@@ -332,7 +306,7 @@ static void read_only_registers_ignore_writes(void **state)
 
 static void configuration_space_reads_have_any_width_in_range(void **state)
 {
-	struct fixture *f = *state;
+	struct probe_fixture *f = *state;
 
 	for (unsigned int len = 1; len <= 8; len *= 2) {
 		for (uint32_t at = 0; at < 32; at++) {
@@ -351,7 +325,7 @@ static void configuration_space_reads_have_any_width_in_range(void **state)
 
 static void configuration_space_writes_reach_the_device_in_range(void **state)
 {
-	struct fixture *f = *state;
+	struct probe_fixture *f = *state;
 
 	driver_start(&f->drv, ALL_FEATURES);
 	driver_write_width(&f->drv, VIRTIO_MMIO_CONFIG + 10, 0xbeef, 2);
@@ -396,7 +370,7 @@ static void configuration_space_is_read_only_without_an_operation(void **state)
 
 static void a_device_without_configuration_space_reads_all_ones(void **state)
 {
-	struct fixture *f = *state;
+	struct probe_fixture *f = *state;
 
 	f->probe->dev.config = NULL;
 	f->probe->dev.config_size = 0;
@@ -409,27 +383,26 @@ static void a_device_without_configuration_space_reads_all_ones(void **state)
 
 int main(void)
 {
-#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 	const struct CMUnitTest tests[] = {
-		TEST(the_device_identifies_itself),
-		TEST(features_are_offered_in_two_halves),
-		TEST(the_handshake_activates_the_device),
-		TEST(only_the_next_step_changes_the_status),
-		TEST(features_ok_is_refused_without_version_1),
-		TEST(features_ok_is_refused_for_what_wasnt_offered),
-		TEST(features_are_frozen_outside_of_their_phase),
-		TEST(queue_registers_are_frozen_outside_of_their_phase),
-		TEST(queue_registers_are_frozen_while_ready),
-		TEST(a_queue_size_that_cant_be_fails_the_activation),
-		TEST(queues_that_dont_exist_are_not_there),
-		TEST(shared_memory_regions_have_length_minus_1),
-		TEST(registers_take_only_aligned_32_bit_accesses),
-		TEST(unknown_and_write_only_registers_read_all_ones),
-		TEST(read_only_registers_ignore_writes),
-		TEST(configuration_space_reads_have_any_width_in_range),
-		TEST(configuration_space_writes_reach_the_device_in_range),
+		PROBE_TEST(the_device_identifies_itself),
+		PROBE_TEST(features_are_offered_in_two_halves),
+		PROBE_TEST(the_handshake_activates_the_device),
+		PROBE_TEST(only_the_next_step_changes_the_status),
+		PROBE_TEST(features_ok_is_refused_without_version_1),
+		PROBE_TEST(features_ok_is_refused_for_what_wasnt_offered),
+		PROBE_TEST(features_are_frozen_outside_of_their_phase),
+		PROBE_TEST(queue_registers_are_frozen_outside_of_their_phase),
+		PROBE_TEST(queue_registers_are_frozen_while_ready),
+		PROBE_TEST(a_queue_size_that_cant_be_fails_the_activation),
+		PROBE_TEST(queues_that_dont_exist_are_not_there),
+		PROBE_TEST(shared_memory_regions_have_length_minus_1),
+		PROBE_TEST(registers_take_only_aligned_32_bit_accesses),
+		PROBE_TEST(unknown_and_write_only_registers_read_all_ones),
+		PROBE_TEST(read_only_registers_ignore_writes),
+		PROBE_TEST(configuration_space_reads_have_any_width_in_range),
+		PROBE_TEST(configuration_space_writes_reach_the_device_in_range),
 		cmocka_unit_test(configuration_space_is_read_only_without_an_operation),
-		TEST(a_device_without_configuration_space_reads_all_ones),
+		PROBE_TEST(a_device_without_configuration_space_reads_all_ones),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -61,22 +61,6 @@ static uint16_t add_buffer(struct fixture *f)
 	return driver_add(&f->drv, 0, &(struct driver_buf){ 4096, 16 }, 0, 1);
 }
 
-static void echo(struct virtio_probe *probe, unsigned int queue)
-{
-	struct virtqueue_chain chain;
-
-	while (virtio_device_pop(&probe->dev, queue, &chain) == 1)
-		virtqueue_push(&probe->dev.queues[queue], chain.head, 16);
-	virtio_device_signal_used(&probe->dev, queue);
-}
-
-static void hold(struct virtio_probe *probe, unsigned int queue)
-{
-	struct virtqueue_chain chain;
-
-	virtio_device_pop(&probe->dev, queue, &chain);
-}
-
 static void give_back(struct virtio_probe *probe)
 {
 	uint16_t heads[] = { 0 };
@@ -89,7 +73,7 @@ static void a_running_device_goes_on(void **state)
 	struct fixture *f = *state;
 	uint32_t id;
 
-	f->probe->on_process = echo;
+	f->probe->on_process = probe_echo;
 	assert_int_equal(driver_start(&f->drv, ALL_FEATURES), 0xf);
 	for (int i = 0; i < 5; i++) {
 		add_buffer(f);
@@ -102,7 +86,7 @@ static void a_running_device_goes_on(void **state)
 	driver_write(&f->drv, VIRTIO_MMIO_QUEUE_SEL, 1);
 	save(f);
 	replace(f);
-	f->probe->on_process = echo;
+	f->probe->on_process = probe_echo;
 	/* Made available while nobody listened: its kick is lost. */
 	uint16_t head = add_buffer(f);
 
@@ -183,7 +167,7 @@ static void what_is_in_flight_is_given_back_before_the_indexes_are_saved(void **
 {
 	struct fixture *f = *state;
 
-	f->probe->on_process = hold;
+	f->probe->on_process = probe_hold;
 	f->probe->on_save = give_back;
 	driver_start(&f->drv, ALL_FEATURES);
 	uint16_t head = add_buffer(f);
@@ -193,7 +177,7 @@ static void what_is_in_flight_is_given_back_before_the_indexes_are_saved(void **
 	save(f);
 	replace(f);
 	assert_int_equal(restore(f, NULL), 0);
-	f->probe->on_process = echo;
+	f->probe->on_process = probe_echo;
 	virtio_mmio_rekick(&f->drv.mmio);
 	driver_run(&f->drv);
 	uint32_t id;
@@ -206,7 +190,7 @@ static void a_device_that_needs_a_reset_still_does(void **state)
 {
 	struct fixture *f = *state;
 
-	f->probe->on_process = hold;
+	f->probe->on_process = probe_hold;
 	driver_start(&f->drv, ALL_FEATURES);
 	add_buffer(f);
 	driver_run(&f->drv);
@@ -350,7 +334,7 @@ static void restored_indexes_are_only_indexes(void **state)
 	replace(f);
 	f->state.queues[0].next_avail = f->state.queues[0].next_used = 54321;
 	f->state.queues[0].signalled_used = 12345;
-	f->probe->on_process = echo;
+	f->probe->on_process = probe_echo;
 	assert_int_equal(restore(f, NULL), 0);
 	virtio_mmio_rekick(&f->drv.mmio);
 	driver_run(&f->drv);
@@ -369,7 +353,7 @@ static void random_states_harm_nothing(void **state)
 	const struct virtio_mmio_state good = f->state;
 
 	replace(f);
-	f->probe->on_process = echo;
+	f->probe->on_process = probe_echo;
 	for (int i = 0; i < 20000; i++) {
 		f->state = good;
 		for (int flips = rand_r(&seed) % 4 + 1; flips > 0; flips--) {

@@ -117,6 +117,42 @@ struct virtio_probe *probe_new(struct virtio_driver *drv, unsigned int n_queues,
 	return probe;
 }
 
+int probe_setup(void **state)
+{
+	static struct probe_fixture f;
+
+	f.destroyed = 0;
+	driver_setup(&f.drv);
+	f.probe = probe_attach(&f.drv, 2, PROBE_QUEUE_SIZE, 0);
+	f.probe->destroyed = &f.destroyed;
+	*state = &f;
+	return 0;
+}
+
+int probe_teardown(void **state)
+{
+	struct probe_fixture *f = *state;
+
+	driver_teardown(&f->drv);
+	return f->destroyed == 1 ? 0 : -1;
+}
+
+void probe_echo(struct virtio_probe *probe, unsigned int queue)
+{
+	struct virtqueue_chain chain;
+
+	while (virtio_device_pop(&probe->dev, queue, &chain) == 1)
+		virtqueue_push(&probe->dev.queues[queue], chain.head, 16);
+	virtio_device_signal_used(&probe->dev, queue);
+}
+
+void probe_hold(struct virtio_probe *probe, unsigned int queue)
+{
+	struct virtqueue_chain chain;
+
+	virtio_device_pop(&probe->dev, queue, &chain);
+}
+
 static int fixture_setup(void **state, uint16_t size, uint64_t features)
 {
 	static struct queue_fixture f;

@@ -51,6 +51,24 @@ static inline struct virtio_probe *probe_attach(struct virtio_driver *drv, unsig
 
 #define PROBE_QUEUE_SIZE 8
 
+/* For tests of the transport: a driver and a probe with two queues, nothing negotiated yet. */
+struct probe_fixture {
+	struct virtio_driver drv;
+	struct virtio_probe *probe;
+	int destroyed;
+};
+
+/* cmocka set-up and tear-down; *state becomes a struct probe_fixture *. */
+int probe_setup(void **state);
+int probe_teardown(void **state); /* fails if the probe isn't destroyed once */
+
+#define PROBE_TEST(name) cmocka_unit_test_setup_teardown(name, probe_setup, probe_teardown)
+
+/* A behaviour (on_process): return everything with 16 bytes written, and interrupt. */
+void probe_echo(struct virtio_probe *probe, unsigned int queue);
+/* Another: take one chain and keep it. */
+void probe_hold(struct virtio_probe *probe, unsigned int queue);
+
 /* For tests of a queue alone: a probe with one started queue. */
 struct queue_fixture {
 	struct virtio_driver drv;
