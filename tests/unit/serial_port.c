@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "serial_port.h"
 
+#include <fcntl.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -92,4 +94,29 @@ struct serial_counters port_counters(struct port *port)
 
 	serial_read_counters(&port->serial, &counters);
 	return counters;
+}
+
+void open_pipe(int fds[2], bool reader_waits)
+{
+	assert_int_equal(pipe2(fds, O_CLOEXEC), 0);
+	if (!reader_waits)
+		assert_int_equal(fcntl(fds[0], F_SETFL, O_NONBLOCK), 0);
+}
+
+void open_pty(int *master, int *slave)
+{
+	char name[64];
+
+	*master = posix_openpt(O_RDWR | O_NOCTTY | O_CLOEXEC);
+	assert_true(*master >= 0);
+	assert_int_equal(grantpt(*master), 0);
+	assert_int_equal(unlockpt(*master), 0);
+	assert_int_equal(ptsname_r(*master, name, sizeof(name)), 0);
+	*slave = open(name, O_RDWR | O_NOCTTY | O_CLOEXEC);
+	assert_true(*slave >= 0);
+}
+
+char port_pattern(size_t i)
+{
+	return (char)('!' + (i * 31 + i / 251) % 90);
 }

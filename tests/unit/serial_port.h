@@ -36,4 +36,11 @@ const char *port_receive(struct port *port, char *buf);
 
 struct serial_counters port_counters(struct port *port);
 
+/* For the host's side: read end first; a pseudo-terminal in its normal mode. */
+void open_pipe(int fds[2], bool reader_waits);
+void open_pty(int *master, int *slave);
+
+/* A byte that tells its position, for streams that must come out exactly. */
+char port_pattern(size_t i);
+
 #endif

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The 16550A's registers and interrupts; test_serial_host.c has the host's side. */
+/* The 16550A's registers and interrupts; test_serial_output.c and _input.c have the host's side. */
 #include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -168,7 +168,8 @@ static void without_fifo_it_holds_one_byte(void **state)
 	port_out(p, UART_TX, 'a');
 	port_out(p, UART_TX, 'b');
 	assert_int_equal(port_in(p, UART_IIR), UART_IIR_NO_INT);
-	assert_int_equal(port_in(p, UART_LSR) & (UART_LSR_OE | UART_LSR_DR), UART_LSR_OE | UART_LSR_DR);
+	assert_int_equal(port_in(p, UART_LSR) & (UART_LSR_OE | UART_LSR_DR),
+			 UART_LSR_OE | UART_LSR_DR);
 	assert_int_equal(port_in(p, UART_RX), 'a');
 	assert_int_equal(port_in(p, UART_LSR) & UART_LSR_DR, 0);
 }
@@ -267,9 +268,9 @@ static void received_data_by_trigger_level_and_timeout(void **state)
 		assert_int_equal(port_interrupts(p), 1);
 		for (unsigned int left = 16; left > 0; left--) {
 			assert_int_equal(port_in(p, UART_IIR),
-					 IIR_FIFO_ENABLED | (left >= levels[l].level
-								     ? UART_IIR_RDI
-								     : UART_IIR_RX_TIMEOUT));
+					 IIR_FIFO_ENABLED |
+						 (left >= levels[l].level ? UART_IIR_RDI
+									  : UART_IIR_RX_TIMEOUT));
 			assert_int_equal(port_in(p, UART_RX), "fedcba9876543210"[left - 1]);
 		}
 		assert_int_equal(port_in(p, UART_IIR), IIR_FIFO_ENABLED | UART_IIR_NO_INT);
