@@ -72,6 +72,25 @@ ssize_t readv(int fd, const struct iovec *iov, int n)
 	return r;
 }
 
+/* In the way of the device's (ld --wrap). */
+bool __real_virtqueue_enable_kicks(struct virtqueue *queue);
+bool __wrap_virtqueue_enable_kicks(struct virtqueue *queue);
+bool __wrap_virtqueue_enable_kicks(struct virtqueue *queue)
+{
+	if (net_hooks.before_enable_kicks)
+		net_hooks.before_enable_kicks(queue);
+	return __real_virtqueue_enable_kicks(queue);
+}
+
+void __real_guest_memory_mark_dirty(struct guest_memory *memory, const void *hva, uint64_t len);
+void __wrap_guest_memory_mark_dirty(struct guest_memory *memory, const void *hva, uint64_t len);
+void __wrap_guest_memory_mark_dirty(struct guest_memory *memory, const void *hva, uint64_t len)
+{
+	__real_guest_memory_mark_dirty(memory, hva, len);
+	if (net_hooks.after_write)
+		net_hooks.after_write();
+}
+
 int net_enter(void **state)
 {
 	(void)state;
@@ -156,11 +175,15 @@ void net_post(struct net_driver *nd, unsigned int n, uint32_t len)
 	}
 }
 
-void net_repost(struct net_driver *nd, uint16_t head)
+void net_repost(struct net_driver *nd, const uint16_t *heads, unsigned int n)
 {
-	struct driver_buf buf = nd->rx[head];
+	struct driver_buf bufs[VIRTQUEUE_SIZE_MAX];
 
-	nd->rx[driver_add(&nd->drv, VIRTIO_NET_RX, &buf, 0, 1)] = buf;
+	/* Heads change hands: all buffers first. */
+	for (unsigned int i = 0; i < n; i++)
+		bufs[i] = nd->rx[heads[i]];
+	for (unsigned int i = 0; i < n; i++)
+		nd->rx[driver_add(&nd->drv, VIRTIO_NET_RX, &bufs[i], 0, 1)] = bufs[i];
 }
 
 ssize_t net_take(struct net_driver *nd, struct virtio_net_hdr_v1 *hdr, void *frame, uint16_t *heads)

@@ -35,6 +35,9 @@ struct net_hooks {
 	unsigned int writev_fails, readv_fails; /* ... as many of them */
 	void (*before_writev)(const struct iovec *iov, int n);
 	void (*after_readv)(const struct iovec *iov, int n);
+	/* Just before the device asks for kicks, and after each write to guest memory. */
+	void (*before_enable_kicks)(struct virtqueue *queue);
+	void (*after_write)(void);
 	unsigned int readv_calls, writev_calls;
 	unsigned int offload, offload_calls; /* TUNSETOFFLOAD */
 };
@@ -71,9 +74,9 @@ void net_release(struct net_driver *nd);
 void net_teardown(struct net_driver *nd);
 struct virtio_net_stats net_stats(const struct net_driver *nd);
 
-/* Make n receive buffers of len bytes available; one used before. No kick. */
+/* Make n receive buffers of len bytes available, or those of n used heads again. No kick. */
 void net_post(struct net_driver *nd, unsigned int n, uint32_t len);
-void net_repost(struct net_driver *nd, uint16_t head);
+void net_repost(struct net_driver *nd, const uint16_t *heads, unsigned int n);
 /*
  * Take one frame out of as many used buffers as its header says, all of which must be there.
  * Returns its length without header, or -1 if there's none. heads: of its buffers; may be NULL.

@@ -250,6 +250,9 @@ static void saved_while_frames_wait(void **state)
 	save();
 	/* Half a frame can't be saved: it's lost, its buffers aren't. That not sent yet stays. */
 	assert_int_equal(net_stats(&net).rx_drop, 1);
+	driver_run(&net.drv);
+	assert_int_equal(peer_receive(&net, NULL, frame), -1);
+	assert_int_equal(net_sent(&net), 0);
 	net_release(&net);
 	net_attach(&net, NULL);
 	assert_int_equal(restore(NULL), 0);
@@ -320,7 +323,7 @@ static void *race_driver(void *arg)
 		bool idle = true;
 
 		for (; driver_get_used(&net.drv, RX, &head, NULL); received++) {
-			net_repost(&net, (uint16_t)head);
+			net_repost(&net, &(uint16_t){ (uint16_t)head }, 1);
 			if (driver_kick_wanted(&net.drv, RX))
 				driver_kick_eventfd(&net.drv, RX);
 			idle = false;

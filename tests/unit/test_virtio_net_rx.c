@@ -183,17 +183,29 @@ static void segments_are_cut_for_those_who_cannot(void **state)
 	assert_int_equal(net_stats(&net).rx_packets, 46);
 }
 
-static void frames_queued_with_offloads_do_not_reach_a_driver_without(void **state)
+static void queued_frame_is_dropped_for(uint64_t features)
 {
-	NET_START(ALL_FEATURES);
+	uint64_t drop = net_stats(&net).rx_drop;
+
+	NET_RESTART(ALL_FEATURES);
 	segments_from_peer(4000);
 	peer_send(&net, NULL, net_frame(100, 1), 100);
-	/* Nothing was read: there's no buffer. The next driver takes no offloads. */
-	NET_START(VERSION_1);
+	/* Nothing was read: there's no buffer. The next driver takes less. */
+	NET_RESTART(features);
 	post(4, 8192);
 	net_expect(&net, 100, 1, 1);
 	nothing_comes();
-	assert_int_equal(net_stats(&net).rx_drop, 1);
+	assert_int_equal(net_stats(&net).rx_drop, drop + 1);
+}
+
+static void frames_queued_with_offloads_do_not_reach_a_driver_without(void **state)
+{
+	(void)state;
+	if (net_skip)
+		skip();
+	queued_frame_is_dropped_for(VERSION_1);
+	queued_frame_is_dropped_for(VERSION_1 | NET_F(GUEST_CSUM));
+	queued_frame_is_dropped_for(VERSION_1 | NET_F(GUEST_CSUM) | NET_F(GUEST_TSO6));
 }
 
 static void set_data_valid(const struct iovec *iov, int n)
@@ -276,21 +288,85 @@ static void an_empty_queue_is_no_end(void **state)
 	assert_int_equal(net_stats(&net).rx_drop, 0);
 }
 
-static void kicks_are_not_wanted_while_there_are_buffers(void **state)
+static void kicks_are_wanted_only_without_buffers(void **state)
 {
-	NET_START(VERSION_1 | EVENT_IDX);
-	post(8, 2048);
-	from_peer(100, 1);
-	net_expect(&net, 100, 1, 1);
-	driver_kick_wanted(&net.drv, RX);
+	static const uint64_t features[] = { VERSION_1 | NET_F(MRG_RXBUF),
+					     VERSION_1 | NET_F(MRG_RXBUF) | EVENT_IDX };
+
+	(void)state;
+	if (net_skip)
+		skip();
+	for (unsigned int i = 0; i < ARRAY_SIZE(features); i++) {
+		NET_RESTART(features[i]);
+		post(8, 2048);
+		from_peer(100, 1);
+		net_expect(&net, 100, 1, 1);
+		driver_kick_wanted(&net.drv, RX);
+		net_post(&net, 1, 2048);
+		assert_false(driver_kick_wanted(&net.drv, RX));
+		for (unsigned int j = 0; j < 8; j++)
+			from_peer(100, j);
+		for (unsigned int j = 0; j < 8; j++)
+			net_expect(&net, 100, j, 1);
+		net_post(&net, 1, 2048);
+		assert_true(driver_kick_wanted(&net.drv, RX));
+	}
+}
+
+/* Too late to be seen by the pop, too early to be kicked for. */
+static void post_unnoticed(struct virtqueue *queue)
+{
+	if (queue != &net.dev->queues[RX])
+		return;
+	net_hooks.before_enable_kicks = NULL;
 	net_post(&net, 1, 2048);
 	assert_false(driver_kick_wanted(&net.drv, RX));
-	for (unsigned int i = 0; i < 8; i++)
-		from_peer(100, i);
-	for (unsigned int i = 0; i < 8; i++)
-		net_expect(&net, 100, i, 1);
-	net_post(&net, 1, 2048);
-	assert_true(driver_kick_wanted(&net.drv, RX));
+}
+
+static void a_buffer_at_the_last_moment_is_seen(void **state)
+{
+	static const uint64_t features[] = { VERSION_1, VERSION_1 | EVENT_IDX };
+
+	(void)state;
+	if (net_skip)
+		skip();
+	for (unsigned int i = 0; i < ARRAY_SIZE(features); i++) {
+		NET_RESTART(features[i]);
+		post(1, 2048);
+		driver_kick_wanted(&net.drv, RX);
+		net_hooks.before_enable_kicks = post_unnoticed;
+		peer_send(&net, NULL, net_frame(100, 1), 100);
+		peer_send(&net, NULL, net_frame(100, 2), 100);
+		driver_run(&net.drv);
+		net_expect(&net, 100, 1, 1);
+		net_expect(&net, 100, 2, 1);
+	}
+}
+
+static uint16_t used_seen[8];
+static unsigned int n_used_seen;
+
+static void note_used(void)
+{
+	uint16_t idx = net.drv.queues[RX].vring.used->idx;
+
+	if ((n_used_seen == 0 || used_seen[n_used_seen - 1] != idx) &&
+	    n_used_seen < ARRAY_SIZE(used_seen))
+		used_seen[n_used_seen++] = idx;
+}
+
+/* A driver that found some of a packet's buffers only would drop it. */
+static void all_buffers_of_a_frame_are_used_at_once(void **state)
+{
+	NET_START(ALL_FEATURES);
+	post(100, 1526);
+	n_used_seen = 0;
+	net_hooks.after_write = note_used;
+	segments_from_peer(65535);
+	net_hooks.after_write = NULL;
+	assert_int_equal(n_used_seen, 2);
+	assert_int_equal(used_seen[0], 0);
+	assert_int_equal(used_seen[1], 43);
 }
 
 static void a_frame_waits_for_a_driver_that_had_room(void **state)
@@ -496,7 +572,9 @@ int main(void)
 		NET_TEST(header_flags_are_those_acked),
 		NET_TEST(frames_above_the_agreed_mtu_are_dropped),
 		NET_TEST(an_empty_queue_is_no_end),
-		NET_TEST(kicks_are_not_wanted_while_there_are_buffers),
+		NET_TEST(kicks_are_wanted_only_without_buffers),
+		NET_TEST(a_buffer_at_the_last_moment_is_seen),
+		NET_TEST(all_buffers_of_a_frame_are_used_at_once),
 		NET_TEST(a_frame_waits_for_a_driver_that_had_room),
 		NET_TEST(a_frame_does_not_wait_for_a_driver_that_never_has_room),
 		NET_TEST(a_reset_forgets_a_waiting_frame),

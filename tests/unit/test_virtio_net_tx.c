@@ -54,6 +54,20 @@ static void takes_a_frame_in_any_layout(void **state)
 	assert_int_equal(net_stats(&net).tx_packets, 7);
 }
 
+static struct iovec seen[4];
+static int seen_n;
+static struct virtio_net_hdr_v1 seen_hdr;
+static uint8_t *guest_hdr;
+
+/* Between the check and the use: the guest changes its mind. */
+static void change_header(const struct iovec *iov, int n)
+{
+	seen_n = n;
+	memcpy(seen, iov, sizeof(seen[0]) * (size_t)(n < 4 ? n : 4));
+	memcpy(&seen_hdr, iov[0].iov_base, sizeof(seen_hdr));
+	memset(guest_hdr, 0xff, NET_HDR);
+}
+
 static void sends_segments_of_64_kib(void **state)
 {
 	static uint8_t got[NET_FRAME_TOP];
@@ -63,9 +77,16 @@ static void sends_segments_of_64_kib(void **state)
 
 	NET_START(ALL_FEATURES);
 	memcpy(&hdr, &peer_hdr, sizeof(peer_hdr));
+	hdr.flags |= VIRTIO_NET_HDR_F_DATA_VALID;
+	hdr.num_buffers = 3;
 	net_send(&net, &hdr, frame, 65549);
+	guest_hdr = driver_ptr(&net.drv, net.drv.queues[TX].vring.desc[0].addr, NET_HDR);
+	net_hooks.before_writev = change_header;
 	driver_run(&net.drv);
 	assert_int_equal(net_sent(&net), 1);
+	memset(&hdr, 0, sizeof(hdr));
+	memcpy(&hdr, &peer_hdr, sizeof(peer_hdr));
+	assert_memory_equal(&seen_hdr, &hdr, sizeof(hdr));
 	memset(&peer_hdr, 0, sizeof(peer_hdr));
 	assert_int_equal(peer_receive(&net, &peer_hdr, got), 65549);
 	assert_memory_equal(got, frame, 65549);
@@ -118,20 +139,6 @@ static void drops_offloads_that_were_not_acked(void **state)
 		peer_expect(&net, 100, i);
 		assert_int_equal(driver_status(&net.drv), 0xf);
 	}
-}
-
-static struct iovec seen[4];
-static int seen_n;
-static struct virtio_net_hdr_v1 seen_hdr;
-static uint8_t *guest_hdr;
-
-/* Between the check and the use: the guest changes its mind. */
-static void change_header(const struct iovec *iov, int n)
-{
-	seen_n = n;
-	memcpy(seen, iov, sizeof(seen[0]) * (size_t)(n < 4 ? n : 4));
-	memcpy(&seen_hdr, iov[0].iov_base, sizeof(seen_hdr));
-	memset(guest_hdr, 0xff, NET_HDR);
 }
 
 static void header_is_read_once_and_cleaned(void **state)
@@ -261,8 +268,10 @@ static void a_full_tap_is_waited_for(void **state)
 	assert_int_equal(loop_run_once(&net.drv.loop, 0, NULL), 1);
 	assert_int_equal(net_hooks.writev_calls, 1);
 	assert_int_equal(net_sent(&net), 0);
-	/* Kicks don't help it, so they aren't wanted. */
+	/* Kicks don't help it, so they aren't wanted, nor of any effect. */
 	assert_false(driver_kick_wanted(&net.drv, TX));
+	net.dev->ops->process_queue(net.dev, TX);
+	assert_int_equal(net_hooks.writev_calls, 1);
 	net_send(&net, NULL, net_frame(100, 3), 100);
 	driver_run(&net.drv);
 	assert_int_equal(net_hooks.writev_calls, 3 + 4);
@@ -309,40 +318,80 @@ static void flood(unsigned int n, uint32_t len)
 
 static void a_turn_is_bounded(void **state)
 {
-	NET_START(ALL_FEATURES);
-	flood(256, 60);
-	assert_int_equal(loop_run_once(&net.drv.loop, 0, NULL), 1);
-	assert_int_equal(net_sent(&net), 128);
-	/* It comes back by itself: no need to kick for one more. */
+	static const uint64_t features[] = { VERSION_1, VERSION_1 | EVENT_IDX };
+
+	(void)state;
+	if (net_skip)
+		skip();
+	for (unsigned int i = 0; i < ARRAY_SIZE(features); i++) {
+		NET_RESTART(features[i]);
+		flood(200, 60);
+		assert_int_equal(loop_run_once(&net.drv.loop, 0, NULL), 1);
+		assert_int_equal(net_sent(&net), 128);
+		/* It comes back by itself: no need to kick for one more. */
+		driver_add(&net.drv, TX, &(struct driver_buf){ 65536, 60 }, 1, 0);
+		assert_false(driver_kick_wanted(&net.drv, TX));
+		driver_run(&net.drv);
+		assert_int_equal(net_sent(&net), 73);
+		/* In bytes too: 1 MiB and the frame that exceeds it. */
+		flood(40, 65000);
+		assert_int_equal(loop_run_once(&net.drv.loop, 0, NULL), 1);
+		assert_int_equal(net_sent(&net), 1048576 / (65000 + NET_HDR) + 1);
+		driver_run(&net.drv);
+		assert_int_equal(net_sent(&net), 40 - 1048576 / (65000 + NET_HDR) - 1);
+		assert_int_equal(net_stats(&net).tx_packets, 241 * (i + 1));
+	}
+}
+
+static void add_unnoticed(struct virtqueue *queue)
+{
+	if (queue != &net.dev->queues[TX])
+		return;
+	net_hooks.before_enable_kicks = NULL;
 	driver_add(&net.drv, TX, &(struct driver_buf){ 65536, 60 }, 1, 0);
 	assert_false(driver_kick_wanted(&net.drv, TX));
+}
+
+static void a_frame_at_the_last_moment_is_seen(void **state)
+{
+	static const uint64_t features[] = { VERSION_1, VERSION_1 | EVENT_IDX };
+
+	(void)state;
+	if (net_skip)
+		skip();
+	for (unsigned int i = 0; i < ARRAY_SIZE(features); i++) {
+		NET_RESTART(features[i]);
+		net_hooks.before_enable_kicks = add_unnoticed;
+		flood(1, 60);
+		driver_run(&net.drv);
+		assert_null(net_hooks.before_enable_kicks);
+		assert_int_equal(net_sent(&net), 2);
+	}
+}
+
+static uint64_t interrupts_of(unsigned int n)
+{
+	driver_interrupts(&net.drv);
+	flood(n, 60);
 	driver_run(&net.drv);
-	assert_int_equal(net_sent(&net), 129);
-	/* In bytes too: 1 MiB and the frame that exceeds it. */
-	flood(40, 65000);
-	assert_int_equal(loop_run_once(&net.drv.loop, 0, NULL), 1);
-	assert_int_equal(net_sent(&net), 1048576 / (65000 + NET_HDR) + 1);
-	driver_run(&net.drv);
-	assert_int_equal(net_sent(&net), 40 - 1048576 / (65000 + NET_HDR) - 1);
-	assert_int_equal(net_stats(&net).tx_packets, 297);
+	assert_int_equal(net_sent(&net), n);
+	return driver_interrupts(&net.drv);
 }
 
 static void interrupts_come_in_batches(void **state)
 {
 	NET_START(VERSION_1 | EVENT_IDX);
-	driver_ack_interrupts(&net.drv);
-	driver_interrupts(&net.drv);
 	driver_set_used_event(&net.drv, TX, 9);
-	flood(10, 60);
-	driver_run(&net.drv);
-	assert_int_equal(driver_interrupts(&net.drv), 1);
+	assert_int_equal(interrupts_of(10), 1);
 	assert_int_equal(driver_ack_interrupts(&net.drv), VIRTIO_MMIO_INT_VRING);
-	assert_int_equal(net_sent(&net), 10);
 	driver_set_used_event(&net.drv, TX, 100);
-	flood(10, 60);
-	driver_run(&net.drv);
-	assert_int_equal(driver_interrupts(&net.drv), 0);
-	assert_int_equal(net_sent(&net), 10);
+	assert_int_equal(interrupts_of(10), 0);
+	/* A driver that wants them all. */
+	NET_RESTART(VERSION_1);
+	assert_int_equal(interrupts_of(10), 1);
+	assert_int_equal(interrupts_of(64), 4);
+	driver_set_no_interrupt(&net.drv, TX, true);
+	assert_int_equal(interrupts_of(64), 0);
 }
 
 int main(void)
@@ -358,6 +407,7 @@ int main(void)
 		NET_TEST(a_full_tap_is_waited_for),
 		NET_TEST(a_reset_ends_the_wait_for_a_full_tap),
 		NET_TEST(a_turn_is_bounded),
+		NET_TEST(a_frame_at_the_last_moment_is_seen),
 		NET_TEST(interrupts_come_in_batches),
 	};
 
