@@ -151,7 +151,8 @@ static bool handle_exit(struct vcpu *v)
 	case KVM_EXIT_IRQ_WINDOW_OPEN:
 		return true;
 	case KVM_EXIT_SHUTDOWN:
-		report(v, VM_END_TRIPLE_FAULT, "triple fault at rip 0x%" PRIx64, instruction_pointer(v));
+		/* Where is not known: KVM on AMD has reset the processor's registers by now. */
+		report(v, VM_END_TRIPLE_FAULT, "vcpu %u", v->index);
 		return false;
 	case KVM_EXIT_SYSTEM_EVENT:
 		report(v, run->system_event.type == KVM_SYSTEM_EVENT_SHUTDOWN ? VM_END_POWER_OFF

@@ -65,10 +65,18 @@ def test_guest_talks_to_a_server_in_another_namespace(mote, network, tmp_path):
 
 def test_guest_sends_as_well(mote, network, tmp_path):
     out = tmp_path / "received"
-    serve(network, "sh", "-c", f"busybox nc -l -p 9000 >{out}; sync")
+    serve(network, "/usr/bin/python3", "-c", f"""
+import socket
+listener = socket.create_server(("", 9000))
+connection, _ = listener.accept()
+with open({str(out)!r}, "wb") as f:
+    while data := connection.recv(65536):
+        f.write(data)
+connection.sendall(b"got it")
+""")
     wait_for_port(9000)
-    result = mote("run", "--net", NET, "--", "sh", "-c", "seq 1 200000 | nc -w 20 10.99.0.1 9000")
-    assert result.status == 0, result
+    result = mote("run", "--net", NET, "--", "sh", "-c", "seq 1 200000 | nc 10.99.0.1 9000")
+    assert (result.status, result.out) == (0, "got it"), result
     assert out.read_text() == "".join(f"{i}\n" for i in range(1, 200001))
 
 

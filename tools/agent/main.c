@@ -10,6 +10,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/vm_sockets.h>
+#include <signal.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/mount.h>
@@ -17,6 +18,7 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
+#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -56,8 +58,15 @@ static int connect_to_host(void)
 	return -1;
 }
 
-static void power_off(void)
+/* root_rw: the root is the user's own image, which must be clean when the machine is gone. */
+static void power_off(bool root_rw)
 {
+	if (root_rw) {
+		kill(-1, SIGKILL);
+		while (wait(NULL) > 0 || errno == EINTR)
+			;
+		mount(NULL, "/", NULL, MS_REMOUNT | MS_RDONLY, NULL);
+	}
 	sync();
 	reboot(RB_POWER_OFF);
 	/* A kernel without a way to power off: the monitor takes a reset as an end too. */
@@ -70,7 +79,7 @@ int main(void)
 {
 	struct agent_ready ready = { .version = AGENT_VERSION };
 	struct timespec now;
-	struct job job;
+	static struct job job;
 	int host;
 
 	clock_gettime(CLOCK_BOOTTIME, &now);
@@ -80,7 +89,7 @@ int main(void)
 	host = connect_to_host();
 	if (host < 0) {
 		dprintf(STDERR_FILENO, "mote-agent: connect to the host: %s\n", strerror(errno));
-		power_off();
+		power_off(false);
 	}
 	if (send_frame(host, AGENT_READY, &ready, sizeof(ready)) == 0 && receive_job(host, &job) == 0 &&
 	    make_root(host, &job) == 0 && configure_network(host, &job) == 0)
@@ -88,5 +97,5 @@ int main(void)
 	/* The host closes its end when it has read everything: power-off must not outrun the data. */
 	shutdown(host, SHUT_WR);
 	drain(host);
-	power_off();
+	power_off(job.root_rw);
 }
