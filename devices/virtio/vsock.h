@@ -21,7 +21,7 @@
 struct virtio_vsock_options {
 	const char *id;	      /* for messages; NULL = "vsock" */
 	uint32_t guest_cid;   /* 3 to 2^32 - 2 (§5.10.4) */
-	const char *uds_path; /* at most VSOCK_PATH_MAX bytes; relative to the working directory */
+	const char *uds_path; /* at most 96 bytes; relative to the working directory */
 };
 
 /*
