@@ -62,7 +62,7 @@ compile() {
 # Build the guest kernel, or find it in the cache, and link it into the build directory.
 guest_kernel() {
 	local dir
-	dir=$("$top/guest-kernel-config/build" --print-dir) || return
+	dir=$("$top/guest-kernel-config/build") || return
 	ln -sfn "$dir/vmlinux-x86_64" "$build/vmlinux-x86_64"
 	ln -sfn "$dir/bzImage-x86_64" "$build/bzImage-x86_64"
 }
