@@ -280,7 +280,7 @@ static void accepted(struct vsock_conn *conn)
 	char line[32];
 	int len = snprintf(line, sizeof(line), "OK %u\n", conn->host_port);
 
-	/* Nothing was written to this socket yet: so short a line fits, unless the client has gone. */
+	/* Nothing was written here yet: so short a line fits, unless the client has gone. */
 	if (send(conn->fd, line, (size_t)len, MSG_NOSIGNAL | MSG_DONTWAIT) != len) {
 		reset(conn);
 		return;
@@ -294,7 +294,7 @@ static void shut_by_guest(struct vsock_conn *conn, uint32_t flags)
 {
 	conn->guest_shut |= flags & NEITHER;
 	if (conn->guest_shut == NEITHER) {
-		/* §5.10.6.5: answered by RST. That ends the guest's part; the host's may take longer. */
+		/* §5.10.6.5: answered by RST. The host's part may take longer. */
 		conn->state = VSOCK_RESET;
 		conn->deadline_ns = 0;
 		if (conn->buffered == 0)

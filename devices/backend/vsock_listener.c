@@ -34,8 +34,10 @@ int vsock_listener_open(struct vsock_mux *mux, const char *path, struct error *e
 
 	if (fd < 0)
 		return error_sys(err, errno, "socket");
-	/* bind gives the file the socket's own mode: it's never accessible to others, and the umask,
-	 * which all threads share, stays as it is. */
+	/*
+	 * bind gives the file the socket's own mode: it's never accessible to others, and the
+	 * umask, which all threads share, stays as it is.
+	 */
 	if (fchmod(fd, 0600) < 0)
 		return error_sys(err, errno, "fchmod of a socket");
 	if (bind(fd, (struct sockaddr *)&address, sizeof(address)) < 0)
@@ -58,7 +60,7 @@ void vsock_listener_close(struct vsock_mux *mux)
 	loop_remove(mux->loop, &mux->listener);
 	if (mux->listen_fd < 0)
 		return;
-	/* Somebody may have put a file of his own there meanwhile: that one isn't ours to remove. */
+	/* A file that somebody put there meanwhile isn't ours to remove. */
 	if (lstat(mux->path, &st) == 0 && S_ISSOCK(st.st_mode) && st.st_dev == mux->path_dev &&
 	    st.st_ino == mux->path_ino)
 		unlink(mux->path);
@@ -140,7 +142,7 @@ static bool parse_greeting(char *line, uint32_t *port)
 	p += strspn(p, " \t");
 	if (!isdigit((unsigned char)*p))
 		return false;
-	/* At most VSOCK_GREETING_MAX digits: beyond unsigned long it saturates, beyond 32 bits too. */
+	/* Beyond unsigned long it saturates, which is beyond 32 bits too. */
 	value = strtoul(p, &end, 10);
 	end += strspn(end, " \t\r");
 	*port = (uint32_t)value;

@@ -89,7 +89,7 @@ bool vsock_mux_enter_client(struct vsock_conn *conn, uint32_t guest_port)
 	struct vsock_mux *mux = conn->mux;
 
 	conn->guest_port = guest_port;
-	/* At most VSOCK_CONNECTIONS_MAX ports are taken: one more try than that finds a free one. */
+	/* VSOCK_CONNECTIONS_MAX ports can be taken: one more try finds a free one. */
 	for (unsigned int i = 0; i <= VSOCK_CONNECTIONS_MAX; i++) {
 		conn->host_port = VSOCK_HOST_PORT_FIRST | mux->next_host_port;
 		mux->next_host_port = (mux->next_host_port + 1) & (VSOCK_HOST_PORT_FIRST - 1);

@@ -37,12 +37,11 @@ int virtio_vsock_create(const struct virtio_vsock_options *options, struct guest
 struct virtio_vsock_counters {
 	uint64_t rx_packets, rx_bytes;
 	uint64_t tx_packets, tx_bytes;
-	uint64_t tx_dropped;	     /* packets malformed or of a wrong address */
-	uint64_t connections_opened; /* by either side, accepted by the other */
-	uint64_t
-		connections_refused; /* no listener, beyond a limit, no or bad CONNECT line, time out */
-	uint64_t connections_reset; /* for a violation, an error or a time out, or by the guest */
-	uint64_t connections;	    /* at this moment, half-open ones included */
+	uint64_t tx_dropped;	      /* packets malformed or of a wrong address */
+	uint64_t connections_opened;  /* by either side, accepted by the other */
+	uint64_t connections_refused; /* no listener, a limit, a bad CONNECT line, a time-out */
+	uint64_t connections_reset;   /* for a violation, an error or a time-out, or by the guest */
+	uint64_t connections;	      /* at this moment, half-open ones included */
 };
 
 /* dev comes from virtio_vsock_create. From any thread. */

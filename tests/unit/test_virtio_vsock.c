@@ -192,7 +192,7 @@ static void *loop_thread(void *arg)
 	return NULL;
 }
 
-/* With the loop in another thread, clients of an inactive device may fill the backlog for a while. */
+/* The loop runs in another thread: clients may fill the backlog for a while. */
 static int connect_patiently(const struct guest *g)
 {
 	struct sockaddr_un address = { .sun_family = AF_UNIX };

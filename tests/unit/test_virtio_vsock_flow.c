@@ -317,7 +317,7 @@ static void kicks_for_buffers_are_wanted_only_when_waiting(void **state)
 
 		guest_expect_nothing(&g);
 		assert_false(kick_wanted_for_one_more(&g));
-		/* Four buffers by now: the fifth packet has to wait, the device for a sixth buffer. */
+		/* Four buffers by now: the fifth packet waits for another. */
 		for (int round = 0; round < 3; round++) {
 			for (int i = 0; i < 5; i++)
 				host_write(&g, fd, "x", 1);

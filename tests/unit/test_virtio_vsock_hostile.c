@@ -104,7 +104,7 @@ static void short_and_misaddressed_packets_are_dropped(void **state)
 	good = guest_header(&g, ports, VIRTIO_VSOCK_OP_RST, 0);
 	for (uint32_t len = 1; len < HEADER; len += 14, dropped++)
 		send_chain(&g, &good, (uint32_t[]){ len }, 1, 0);
-	/* A header that needs the writable part isn't one; nor is there one without any readable. */
+	/* The writable part belongs to no header, whatever the readable part lacks. */
 	send_chain(&g, &good, (uint32_t[]){ HEADER - 1, 100 }, 1, 1);
 	send_chain(&g, &good, (uint32_t[]){ 100 }, 0, 1);
 	dropped += 2;

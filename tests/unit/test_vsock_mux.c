@@ -326,7 +326,7 @@ static void host_ports_wrap_and_skip_those_in_use(void **state)
 	teardown(&rig);
 }
 
-/* A socket that takes little at a time: the buffer is filled while it's drained, round and round. */
+/* A socket that takes little at a time: the ring is filled while it's drained. */
 static void small_socket_buffer_loses_nothing(void **state)
 {
 	enum { TOTAL = 1 << 20 };
@@ -384,7 +384,7 @@ static void small_socket_buffer_loses_nothing(void **state)
 	teardown(&rig);
 }
 
-/* A vCPU's thread resets the device: the loop's thread, elsewhere in its batch, finds no dead memory. */
+/* Resets come from vCPU threads: the loop's, within a batch, finds no dead memory. */
 static void stop_leaves_memory_to_the_loop(void **state)
 {
 	struct rig rig;
