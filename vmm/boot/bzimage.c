@@ -65,8 +65,8 @@ int bzimage_load(struct guest_memory *memory, int fd, uint64_t size, struct kern
 		return error_set(err, ENOEXEC, "bzImage: truncated: %" PRIu64 " of %" PRIu64 " bytes",
 				 kernel_size, header.syssize * UINT64_C(16));
 
-	/* It decompresses itself to the preferred address; load it there if it can move. */
-	uint64_t load = header.relocatable_kernel ? header.pref_address : LAYOUT_HIMEM;
+	/* Where it will run: it unpacks itself there in place, or moves there first if it can't. */
+	uint64_t load = header.pref_address;
 
 	if (load < LAYOUT_HIMEM || load >= LAYOUT_MMIO_START)
 		load = LAYOUT_HIMEM;
