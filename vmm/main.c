@@ -6,7 +6,9 @@
  *
  * Each step takes what the one before it made, and each failure is one line and an exit code.
  */
+#include <fcntl.h>
 #include <stdio.h>
+#include <unistd.h>
 
 #include "vmm/config.h"
 #include "vmm/exit.h"
@@ -19,6 +21,18 @@ static int fail(enum exit_code code, const struct error *err)
 {
 	fprintf(stderr, "mote-vmm: %s\n", err->message);
 	return (int)code;
+}
+
+/* A closed stdin must not become the number of an eventfd that the console then reads. */
+static void open_standard_streams(void)
+{
+	int fd;
+
+	do {
+		fd = open("/dev/null", O_RDWR);
+	} while (fd >= 0 && fd <= STDERR_FILENO);
+	if (fd >= 0)
+		close(fd);
 }
 
 static int open_log(const struct config *config, const char *id, struct error *err)
@@ -64,6 +78,7 @@ int main(int argc, char *argv[])
 	struct error err = { 0 };
 	int code;
 
+	open_standard_streams();
 	if (options_parse(&options, argc, argv, &err) < 0)
 		return fail(EXIT_ARGUMENT_PARSING, &err);
 	if (options.action == OPTIONS_HELP) {

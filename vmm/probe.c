@@ -186,8 +186,9 @@ static void judge(struct probe_report *report, const struct probe_test *test,
 static int run_test(struct kvm *kvm, struct cpuid *cpuid, const struct probe_test *test,
 		    struct probe_report *report, struct error *err)
 {
-	struct itimerval limit = { .it_value = { .tv_usec = TIMEOUT_MS * 1000 % 1000000,
-						 .tv_sec = TIMEOUT_MS / 1000 } };
+	/* Again and again: one that comes before KVM_RUN must not be the last. */
+	const struct timeval after = { .tv_sec = TIMEOUT_MS / 1000, .tv_usec = TIMEOUT_MS % 1000 * 1000 };
+	const struct itimerval limit = { .it_value = after, .it_interval = after };
 	const struct itimerval off = { 0 };
 	struct guest_memory memory = { 0 };
 	cleanup_close int vcpu = -1;
@@ -228,10 +229,14 @@ int probe_run(struct probe_report reports[PROBE_TESTS], struct error *err)
 {
 	struct sigaction action = { .sa_handler = on_alarm }, old;
 	cleanup_free struct cpuid *cpuid = malloc(sizeof(*cpuid));
+	sigset_t alarm, old_mask;
 	int rc = 0;
 
 	if (!cpuid)
 		return error_sys(err, ENOMEM, "probe");
+	sigemptyset(&alarm);
+	sigaddset(&alarm, SIGALRM);
+	sigprocmask(SIG_UNBLOCK, &alarm, &old_mask);
 	sigaction(SIGALRM, &action, &old);
 	for (unsigned int i = 0; rc == 0 && i < PROBE_TESTS; i++) {
 		const struct probe_test *test = &tests[i];
@@ -249,6 +254,7 @@ int probe_run(struct probe_report reports[PROBE_TESTS], struct error *err)
 		kvm_close(&kvm);
 	}
 	sigaction(SIGALRM, &old, NULL);
+	sigprocmask(SIG_SETMASK, &old_mask, NULL);
 	return rc;
 }
 

@@ -21,6 +21,8 @@ static const struct fatal_signal fatal_signals[] = {
 	{ SIGBUS, EXIT_SIGBUS, "mote-vmm: SIGBUS: guest memory or a mapped file is gone\n" },
 	{ SIGSEGV, EXIT_SIGSEGV, "mote-vmm: SIGSEGV: the monitor touched memory that isn't its own\n" },
 	{ SIGILL, EXIT_SIGILL, "mote-vmm: SIGILL: illegal instruction in the monitor\n" },
+	{ SIGABRT, EXIT_UNEXPECTED_ERROR, "mote-vmm: SIGABRT: the monitor found itself corrupted\n" },
+	{ SIGFPE, EXIT_UNEXPECTED_ERROR, "mote-vmm: SIGFPE: the monitor divided by zero\n" },
 	{ SIGXFSZ, EXIT_SIGXFSZ, "mote-vmm: SIGXFSZ: a file reached the file size limit\n" },
 	{ SIGXCPU, EXIT_SIGXCPU, "mote-vmm: SIGXCPU: the CPU time limit is reached\n" },
 	{ SIGSYS, EXIT_BAD_SYSCALL, "mote-vmm: SIGSYS: a system call that is not allowed\n" },

@@ -175,13 +175,23 @@ static bool handle_exit(struct vcpu *v)
 	}
 }
 
-/* Give KVM the result of the last PIO or MMIO read, so that the registers are complete. */
-static void complete_last_exit(struct vcpu *v)
+/*
+ * Give KVM the result of the last PIO or MMIO read, so that the registers are complete. An access
+ * wider than 8 bytes or across pages comes in several exits; the instruction must end. Returns false
+ * when this vCPU is not to go on.
+ */
+static bool complete_last_exit(struct vcpu *v)
 {
+	bool go_on = true;
+	int r = 0;
+
 	__atomic_store_n(&v->run->immediate_exit, 1, __ATOMIC_SEQ_CST);
-	if (ioctl(v->fd, KVM_RUN, 0) < 0 && errno != EINTR && errno != EAGAIN)
+	while (go_on && (r = ioctl(v->fd, KVM_RUN, 0)) == 0)
+		go_on = handle_exit(v);
+	if (r < 0 && errno != EINTR && errno != EAGAIN)
 		log_warn("vcpu %u: completing its last exit: %s", v->index, strerrordesc_np(errno));
 	__atomic_store_n(&v->run->immediate_exit, 0, __ATOMIC_SEQ_CST);
+	return go_on;
 }
 
 /* Run until the target changes (true) or the guest has ended (false). */
@@ -202,8 +212,7 @@ static bool run_guest(struct vcpu *v)
 		/* Clear first, look at the target after: a kick in between sets it again. */
 		__atomic_store_n(&v->run->immediate_exit, 0, __ATOMIC_SEQ_CST);
 	}
-	complete_last_exit(v);
-	return true;
+	return complete_last_exit(v);
 }
 
 /* Wait until the vCPUs are to run (true) or to end (false). ended: this one's guest is done. */
@@ -245,8 +254,9 @@ int vcpus_start(struct vcpu_group *group, struct error *err)
 	/* Threads inherit the mask: process-directed signals go to the main thread alone. */
 	sigfillset(&all_but_kick);
 	sigdelset(&all_but_kick, KICK_SIGNAL);
-	for (int i = 0; i < 4; i++)
-		sigdelset(&all_but_kick, (int[]){ SIGSEGV, SIGBUS, SIGILL, SIGSYS }[i]);
+	for (int i = 0; i < 6; i++)
+		sigdelset(&all_but_kick,
+			  (int[]){ SIGSEGV, SIGBUS, SIGILL, SIGSYS, SIGABRT, SIGFPE }[i]);
 	pthread_sigmask(SIG_SETMASK, &all_but_kick, &old);
 	for (unsigned int i = 0; rc == 0 && i < group->n; i++) {
 		rc = pthread_create(&group->vcpus[i].thread, NULL, vcpu_thread, &group->vcpus[i]);

@@ -120,14 +120,15 @@ static json_t *vsock(const struct virtio_device *device)
 	return object;
 }
 
-static json_t *serial(const struct vm *vm)
+static json_t *serial(struct vm *vm)
 {
-	const struct serial_counters *c = &vm->serial.counters;
+	struct serial_counters c;
 	json_t *object = json_object();
 
-	set(object, "read_count", c->rx_bytes);
-	set(object, "write_count", c->tx_bytes);
-	set(object, "tx_drops", c->tx_dropped);
+	serial_read_counters(&vm->serial, &c);
+	set(object, "read_count", c.rx_bytes);
+	set(object, "write_count", c.tx_bytes);
+	set(object, "tx_drops", c.tx_dropped);
 	return object;
 }
 
@@ -147,7 +148,7 @@ static json_t *process(void)
 
 void vm_fill_metrics(void *context, json_t *root)
 {
-	const struct vm *vm = context;
+	struct vm *vm = context;
 	char key[VIRTIO_DEVICE_ID_MAX + 8];
 
 	json_object_set_new(root, "stages", stages(vm));

@@ -78,6 +78,13 @@ def test_thirty_two_processors(vmm):
     assert out == ["32"], result
 
 
+def test_topology_is_one_package_of_cores(vmm):
+    out, result = run_script(
+        vmm, "cat /sys/devices/system/cpu/cpu*/topology/physical_package_id "
+        "/sys/devices/system/cpu/cpu*/topology/core_id | tr '\\n' ' '", cpus=4)
+    assert out == ["0 0 0 0 0 1 2 3"], result
+
+
 def test_topology_with_smt(vmm):
     out, result = run_script(
         vmm, "cat /sys/devices/system/cpu/cpu*/topology/thread_siblings_list; "

@@ -40,9 +40,9 @@ static struct cpuid host(bool amd)
 	add(&c, (struct kvm_cpuid_entry2){ .function = amd ? 0x8000001d : 4, .index = 3, .eax = 0 });
 	add(&c, (struct kvm_cpuid_entry2){ .function = 5, .eax = 64, .ecx = 3 });
 	add(&c, (struct kvm_cpuid_entry2){ .function = 0xa, .eax = 0x7300402 });
-	for (uint32_t i = 0; i < 3; i++)
-		add(&c, (struct kvm_cpuid_entry2){ .function = 0xb, .index = i, .eax = 7, .ebx = 99,
-						   .edx = 77 });
+	/* All that KVM gives since Linux 6.2. */
+	add(&c, (struct kvm_cpuid_entry2){ .function = 0xb, .eax = 7, .ebx = 99, .edx = 77 });
+	add(&c, (struct kvm_cpuid_entry2){ .function = 0x8000001f, .eax = 2 });
 	add(&c, (struct kvm_cpuid_entry2){ .function = 0x80000001, .ecx = ~0u });
 	add(&c, (struct kvm_cpuid_entry2){ .function = 0x80000008, .ecx = 0x4040 });
 	add(&c, (struct kvm_cpuid_entry2){ .function = 0x8000000a, .eax = 1, .ebx = 8, .edx = 0xff });
@@ -65,6 +65,9 @@ static void virtualization_and_counters_are_hidden(void **state)
 	assert_int_equal(leaf(&c, 0x8000000a, 0)->edx, 0);
 	assert_int_equal(leaf(&c, 0xa, 0)->eax, 0);
 	assert_int_equal(leaf(&c, 5, 0)->eax, 0);
+	assert_int_equal(leaf(&c, 1, 0)->ecx >> 15 & 1, 0);         /* PDCM */
+	assert_int_equal(leaf(&c, 0x80000001, 0)->ecx >> 23 & 1, 0); /* PERFCTR_CORE */
+	assert_int_equal(leaf(&c, 0x8000001f, 0)->eax, 0);          /* SME, SEV */
 }
 
 static void tsc_deadline_is_offered_only_if_kvm_has_it(void **state)
@@ -83,6 +86,7 @@ static void intel_topology(void **state)
 	struct cpuid c = host(false);
 
 	(void)state;
+	cpuid_filter(&c, true);
 	cpuid_set_vcpu(&c, 5, &t);
 	assert_int_equal(leaf(&c, 1, 0)->ebx, 5u << 24 | 8u << 16 | 0x1234);
 	assert_int_equal(leaf(&c, 1, 0)->edx >> 28 & 1, 1);
@@ -96,6 +100,8 @@ static void intel_topology(void **state)
 	assert_int_equal(leaf(&c, 0xb, 1)->ecx, 0x201);
 	assert_int_equal(leaf(&c, 0xb, 2)->ebx, 0);
 	assert_int_equal(leaf(&c, 0xb, 2)->ecx, 2);
+	assert_int_equal(leaf(&c, 0xb, 1)->flags, KVM_CPUID_FLAG_SIGNIFCANT_INDEX);
+	assert_memory_equal(&leaf(&c, 0x1f, 1)->eax, &leaf(&c, 0xb, 1)->eax, 4 * sizeof(uint32_t));
 	/* L1 and L2 shared by 2 threads, L3 by all 6; 3 cores in 2 bits. */
 	assert_int_equal(leaf(&c, 4, 0)->eax >> 14 & 0xfff, 1);
 	assert_int_equal(leaf(&c, 4, 1)->eax >> 14 & 0xfff, 1);
@@ -111,6 +117,7 @@ static void amd_topology(void **state)
 	struct cpuid c = host(true);
 
 	(void)state;
+	cpuid_filter(&c, true);
 	cpuid_set_vcpu(&c, 3, &t);
 	assert_int_equal(leaf(&c, 0x80000008, 0)->ecx, 3 | 2 << 12);
 	assert_int_equal(leaf(&c, 0x8000001e, 0)->eax, 3);
@@ -129,6 +136,7 @@ static void one_vcpu_has_no_siblings(void **state)
 	struct cpuid c = host(false);
 
 	(void)state;
+	cpuid_filter(&c, true);
 	cpuid_set_vcpu(&c, 0, &t);
 	assert_int_equal(leaf(&c, 1, 0)->ebx >> 16, 1);
 	assert_int_equal(leaf(&c, 1, 0)->edx >> 28 & 1, 0);

@@ -63,6 +63,11 @@ int kernel_load(struct guest_memory *memory, int fd, const char *path, struct ke
 		else
 			rc = error_set(err, ENOEXEC, "neither an ELF executable nor a bzImage");
 	}
+	/* The 64-bit entry starts on page tables for the first GiB, the PVH entry without any. */
+	if (rc == 0 && image->protocol == BOOT_LINUX_64 && image->end > GIB)
+		rc = error_set(err, ENOEXEC, "ends at 0x%" PRIx64 ", the boot page tables at 1 GiB", image->end);
+	if (rc == 0 && image->protocol == BOOT_PVH && image->entry > UINT32_MAX)
+		rc = error_set(err, ENOEXEC, "PVH entry 0x%" PRIx64 " is not a 32-bit address", image->entry);
 	return rc < 0 ? error_wrap(err, "kernel \"%s\"", path) : 0;
 }
 

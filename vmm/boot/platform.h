@@ -14,7 +14,7 @@
 
 /* Low memory (below 1 MiB). */
 #define LAYOUT_BOOT_GDT       0x500ull
-#define LAYOUT_BOOT_IDT       0x520ull
+#define LAYOUT_BOOT_IDT       0x540ull
 #define LAYOUT_PVH_INFO       0x6000ull
 #define LAYOUT_ZERO_PAGE      0x7000ull
 #define LAYOUT_BOOT_STACK     0x8ff0ull

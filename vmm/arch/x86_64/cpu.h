@@ -26,8 +26,8 @@ struct cpu_topology {
 };
 
 /*
- * What KVM supports, made into what all vCPUs of this VM show: nested virtualization and the PMU
- * hidden, hypervisor and TSC-deadline bits set. Once per VM; per vCPU see cpuid_set_vcpu.
+ * What KVM supports, made into what all vCPUs of this VM show: nested virtualization, memory
+ * encryption and the PMU hidden, topology leaves made, hypervisor and TSC-deadline bits set. Once per VM; per vCPU see cpuid_set_vcpu.
  */
 int cpuid_template(const struct kvm *kvm, struct cpuid *cpuid, struct error *err);
 

@@ -11,18 +11,28 @@
 #define LEAF1_ECX_TSC_DEADLINE (1u << 24)
 #define LEAF1_ECX_OSXSAVE      (1u << 27)
 #define LEAF1_ECX_HYPERVISOR   (1u << 31)
+#define LEAF1_ECX_PDCM         (1u << 15)
 #define LEAF1_EDX_HTT          (1u << 28)
 #define EXT1_ECX_SVM           (1u << 2)
+#define EXT1_ECX_PERFCTR_CORE  (1u << 23)
 #define EXT1_ECX_TOPOEXT       (1u << 22)
 #define TOPOLOGY_SMT           1u
 #define TOPOLOGY_CORE          2u
 
-static bool is_amd(const struct cpuid *cpuid)
+static const struct kvm_cpuid_entry2 *find(const struct cpuid *cpuid, uint32_t function)
 {
 	for (uint32_t i = 0; i < cpuid->n; i++)
-		if (cpuid->entries[i].function == 0) /* "AuthenticAMD" or "HygonGenuine" */
-			return cpuid->entries[i].ebx == 0x68747541 || cpuid->entries[i].ebx == 0x6f677948;
-	return false;
+		if (cpuid->entries[i].function == function)
+			return &cpuid->entries[i];
+	return NULL;
+}
+
+static bool is_amd(const struct cpuid *cpuid)
+{
+	const struct kvm_cpuid_entry2 *vendor = find(cpuid, 0);
+
+	/* "AuthenticAMD" or "HygonGenuine" */
+	return vendor && (vendor->ebx == 0x68747541 || vendor->ebx == 0x6f677948);
 }
 
 int cpuid_template(const struct kvm *kvm, struct cpuid *cpuid, struct error *err)
@@ -42,7 +52,7 @@ static void filter_leaf(struct kvm_cpuid_entry2 *e, bool tsc_deadline)
 	switch (e->function) {
 	case 0x1:
 		/* MWAIT would halt a host CPU; nested guests widen the host's attack surface. */
-		e->ecx &= ~(LEAF1_ECX_MONITOR | LEAF1_ECX_VMX | LEAF1_ECX_OSXSAVE);
+		e->ecx &= ~(LEAF1_ECX_MONITOR | LEAF1_ECX_VMX | LEAF1_ECX_OSXSAVE | LEAF1_ECX_PDCM);
 		e->ecx |= LEAF1_ECX_HYPERVISOR | LEAF1_ECX_X2APIC;
 		if (tsc_deadline)
 			e->ecx |= LEAF1_ECX_TSC_DEADLINE;
@@ -50,18 +60,41 @@ static void filter_leaf(struct kvm_cpuid_entry2 *e, bool tsc_deadline)
 	case 0x5: /* MONITOR/MWAIT: gone with its feature bit */
 	case 0xa: /* architectural PMU: counters are a side channel, and probing them costs boot time */
 	case 0x8000000a: /* SVM */
+	case 0x8000001f: /* memory encryption: a guest that sees it reads its MSR before it has an IDT */
+	case 0x80000022: /* AMD's performance monitoring, version 2 */
 		e->eax = e->ebx = e->ecx = e->edx = 0;
 		break;
 	case 0x80000001:
-		e->ecx &= ~EXT1_ECX_SVM;
+		e->ecx &= ~(EXT1_ECX_SVM | EXT1_ECX_PERFCTR_CORE);
 		break;
 	}
+}
+
+/*
+ * Since Linux 6.2 KVM gives of leaves 0xb and 0x1f sub-leaf 0 only, empty. Replace whatever is there
+ * by the three sub-leaves that a guest reads: threads, cores, end. cpuid_set_vcpu fills them.
+ */
+static void make_topology_leaves(struct cpuid *cpuid)
+{
+	const struct kvm_cpuid_entry2 *first = find(cpuid, 0);
+	uint32_t highest = first ? first->eax : 0, kept = 0;
+
+	for (uint32_t i = 0; i < cpuid->n; i++)
+		if (cpuid->entries[i].function != 0xb && cpuid->entries[i].function != 0x1f)
+			cpuid->entries[kept++] = cpuid->entries[i];
+	cpuid->n = kept;
+	for (uint32_t leaf = 0xb; leaf <= 0x1f; leaf += 0x1f - 0xb)
+		for (uint32_t sub = 0; highest >= leaf && sub < 3 && cpuid->n < CPUID_ENTRIES_MAX; sub++)
+			cpuid->entries[cpuid->n++] = (struct kvm_cpuid_entry2){
+				.function = leaf, .index = sub, .flags = KVM_CPUID_FLAG_SIGNIFCANT_INDEX,
+			};
 }
 
 void cpuid_filter(struct cpuid *cpuid, bool tsc_deadline)
 {
 	for (uint32_t i = 0; i < cpuid->n; i++)
 		filter_leaf(&cpuid->entries[i], tsc_deadline);
+	make_topology_leaves(cpuid);
 }
 
 static uint32_t log2_ceil(uint32_t value)
@@ -114,7 +147,7 @@ static void cache_sharing(struct kvm_cpuid_entry2 *e, const struct cpu_topology 
 }
 
 static void set_leaf(struct kvm_cpuid_entry2 *e, uint32_t index, const struct cpu_topology *t,
-		     bool amd)
+		     bool amd, bool topoext)
 {
 	switch (e->function) {
 	case 0x1:
@@ -129,7 +162,7 @@ static void set_leaf(struct kvm_cpuid_entry2 *e, uint32_t index, const struct cp
 		extended_topology(e, index, t);
 		break;
 	case 0x80000001:
-		if (amd)
+		if (topoext)
 			e->ecx |= EXT1_ECX_TOPOEXT;
 		break;
 	case 0x80000008:
@@ -150,8 +183,8 @@ static void set_leaf(struct kvm_cpuid_entry2 *e, uint32_t index, const struct cp
 
 void cpuid_set_vcpu(struct cpuid *cpuid, uint32_t index, const struct cpu_topology *topology)
 {
-	bool amd = is_amd(cpuid);
+	bool amd = is_amd(cpuid), topoext = amd && find(cpuid, 0x8000001e);
 
 	for (uint32_t i = 0; i < cpuid->n; i++)
-		set_leaf(&cpuid->entries[i], index, topology, amd);
+		set_leaf(&cpuid->entries[i], index, topology, amd, topoext);
 }
