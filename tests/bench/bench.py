@@ -5,9 +5,12 @@ import ctypes
 import json
 import os
 import platform
+import shutil
+import subprocess
 import sys
 import tempfile
 
+import devices
 import monitors
 import starts
 import trace
@@ -16,6 +19,9 @@ CLONE_NEWNET = 0x40000000
 BENCHES = {
     "reset": starts.reset,
     "boot": starts.boot,
+    "memory": devices.memory,
+    "disk": devices.disk,
+    "net": devices.net,
 }
 
 
@@ -41,7 +47,7 @@ def run(args, place, tracer, missing):
         try:
             tables[name] = BENCHES[name](place, args.rounds, tracer, missing,
                                          lambda line, name=name: progress(f"{name}: {line}"))
-        except (monitors.Failed, OSError) as e:
+        except (monitors.Failed, OSError, subprocess.SubprocessError) as e:
             failed[name] = str(e)
         finally:
             if tracer:
@@ -56,11 +62,12 @@ def main():
     # Taps and addresses stay in a network of our own, which ends with us.
     if os.geteuid() == 0 and ctypes.CDLL(None, use_errno=True).unshare(CLONE_NEWNET) < 0:
         raise OSError(ctypes.get_errno(), "unshare")
-    place = monitors.Place(tempfile.mkdtemp(prefix="mote-bench.", dir="/dev/shm"), args.build, args.tools)
+    directory = tempfile.mkdtemp(prefix="mote-bench.", dir="/dev/shm")
     try:
+        place = monitors.Place(directory, args.build, args.tools)
         tables, failed = run(args, place, None if why else trace.Tracer(), missing)
     finally:
-        place.close()
+        shutil.rmtree(directory)
     if why:
         missing.append(f"KVM's trace points ({why})")
     missing = sorted(set(missing))

@@ -69,21 +69,25 @@ class Place:
         for library in re.findall(r"(/\S+) \(0x", listed):
             self._copy(library)
 
-    def close(self):
-        shutil.rmtree(self.dir)
-
     def __truediv__(self, name):
         return self.dir / name
 
+    def stopwatch(self, command, timeout=TIMEOUT):
+        """COMMAND, as a command that runs it under the stopwatch and in our root."""
+        return [str(self / "stopwatch"), str(timeout), str(self.root or ""), *map(str, command)]
+
     def time(self, command, timeout=TIMEOUT, status=(0,)):
-        """Run COMMAND under the stopwatch; its result as a dict. Raises Failed."""
-        done = subprocess.run([str(self / "stopwatch"), str(timeout), str(self.root or ""),
-                               *map(str, command)], env=ENVIRONMENT,
+        """
+        Run COMMAND under the stopwatch; its result as a dict, with "stdout" and "stderr".
+        Raises Failed.
+        """
+        done = subprocess.run(self.stopwatch(command, timeout), env=ENVIRONMENT, errors="replace",
                               capture_output=True, text=True, check=False, timeout=timeout + 30)
         if done.returncode != 0:
             raise Failed(f"stopwatch: status {done.returncode}: {done.stderr}")
-        result = json.loads(done.stdout)
-        result["stderr"] = done.stderr
+        out, _, line = done.stdout.rstrip("\n").rpartition("\n")
+        result = json.loads(line)
+        result.update(stdout=out, stderr=done.stderr)
         if result["timeout"] or result["status"] not in status:
             raise Failed(f"{Path(command[0]).name}: " + (
                 f"not done after {timeout} s" if result["timeout"] else

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * stopwatch SECONDS ROOT CMD [ARG..]: runs CMD with ROOT ("" = this one) as its root directory and
- * stdin from /dev/null, and prints one line of JSON:
+ * stdin from /dev/null; passes its stdout through and prints one more line, of JSON:
  *
  *	{"start_ns", "wall_ns", "first_byte_ns", "cpu_ns", "status", "signal", "timeout"}
  *
@@ -107,10 +107,14 @@ int main(int argc, char *argv[])
 		}
 		if (!fds[0].revents)
 			continue;
-		if (read(out[0], buffer, sizeof(buffer)) <= 0)
+		ssize_t n = read(out[0], buffer, sizeof(buffer));
+
+		if (n <= 0)
 			fds[0].fd = -1;
 		else if (!first)
 			first = now_ns();
+		if (n > 0 && write(STDOUT_FILENO, buffer, (size_t)n) != n)
+			return 2;
 	}
 	if (timeout)
 		kill(-pid, SIGKILL);
@@ -118,7 +122,14 @@ int main(int argc, char *argv[])
 		;
 	end = now_ns();
 	kill(-pid, SIGKILL); /* what it left behind */
-	printf("{\"start_ns\": %llu, \"wall_ns\": %llu, \"first_byte_ns\": %llu, \"cpu_ns\": %llu, "
+	while (!timeout && poll(fds, 1, 0) == 1 && fds[0].revents & POLLIN) {
+		ssize_t n = read(out[0], buffer, sizeof(buffer));
+
+		if (n <= 0 || write(STDOUT_FILENO, buffer, (size_t)n) != n)
+			break;
+	}
+	printf("\n{\"start_ns\": %llu, \"wall_ns\": %llu, \"first_byte_ns\": %llu, \"cpu_ns\": "
+	       "%llu, "
 	       "\"status\": %d, \"signal\": %d, \"timeout\": %s}\n",
 	       (unsigned long long)start, (unsigned long long)(end - start),
 	       (unsigned long long)(first ? first - start : 0),
