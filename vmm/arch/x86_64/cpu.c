@@ -125,16 +125,16 @@ static int set_msrs(int fd, struct error *err)
 	 * KVM's reset values serve for all others. Fast strings: the kernel uses `rep movsb` freely.
 	 * MTRR: a BIOS would have made RAM write-back; without it Linux turns PAT off.
 	 */
-	struct {
-		struct kvm_msrs head;
+	struct { /* struct kvm_msrs with its flexible array */
+		uint32_t n, padding;
 		struct kvm_msr_entry entries[2];
-	} msrs = { .head.nmsrs = 2,
+	} msrs = { .n = 2,
 		   .entries = { { .index = MSR_MISC_ENABLE, .data = MISC_FAST_STRING },
 				{ .index = MSR_MTRR_DEFAULT, .data = MTRR_ENABLE | MTRR_WRITE_BACK } } };
 	int n = kvm_ioctl(fd, KVM_SET_MSRS, &msrs, "KVM_SET_MSRS", err);
 
 	/* The result is how many were set: fewer is a failure of the next one (api.rst 4.19). */
-	if (n >= 0 && n < (int)msrs.head.nmsrs)
+	if (n >= 0 && n < (int)msrs.n)
 		return error_set(err, EINVAL, "KVM_SET_MSRS: MSR 0x%x refused", msrs.entries[n].index);
 	return n < 0 ? n : 0;
 }
