@@ -12,6 +12,10 @@ from conftest import BZIMAGE, CONSOLE, INITRD, KERNEL, ROOT, config
 INIT = CONSOLE + " quiet root=/dev/vda rootfstype=erofs ro init=/bin/sh"
 
 
+# The driver empties the receiver's FIFO when it opens the port, as on hardware: lines to lose.
+LOSE = "\n" * 32
+
+
 def root_drive(**more):
     return {"drive_id": "root", "path_on_host": str(ROOT), "is_root_device": False,
             "is_read_only": True, **more}
@@ -25,8 +29,7 @@ def in_guest(script, args="", **more):
 
 def run_script(vmm, script, end="poweroff -f", **more):
     """Run the script by a shell on the serial console; its output between two marks."""
-    # The driver empties the receiver when it opens the port, as on hardware: begin with a line to lose.
-    text = ("\nstty -echo; PS1=; mount -t proc p /proc; mount -t sysfs s /sys; echo BEGIN''MARK\n"
+    text = (LOSE + "stty -echo; PS1=; mount -t proc p /proc; mount -t sysfs s /sys; echo BEGIN''MARK\n"
             f"{script}\necho END''MARK; {end}\n")
     result = vmm(in_guest(script, **more), stdin=text)
     assert result.status == 0, result
@@ -107,7 +110,7 @@ def test_initrd_runs(vmm):
 
 
 def test_reboot_ends_the_microvm(vmm):
-    result = vmm(in_guest(""), stdin="\nreboot -f\n")
+    result = vmm(in_guest(""), stdin=LOSE + "reboot -f\n")
     assert result.status == 0, result
     assert "reboot: Restarting system" in result.out
 
@@ -182,7 +185,7 @@ def test_root_device_goes_to_the_command_line(vmm):
     conf = config(KERNEL, CONSOLE + " quiet rootfstype=erofs init=/bin/sh", drives=[
         {"drive_id": "b", "path_on_host": str(ROOT), "is_root_device": False, "is_read_only": True},
         {"drive_id": "a", "path_on_host": str(ROOT), "is_root_device": True, "is_read_only": True}])
-    result = vmm(conf, stdin="\nmount -t proc p /proc; mount -t sysfs s /sys; cat /proc/cmdline /sys/block/vda/serial; poweroff -f\n")
+    result = vmm(conf, stdin=LOSE + "mount -t proc p /proc; mount -t sysfs s /sys; cat /proc/cmdline /sys/block/vda/serial; poweroff -f\n")
     assert result.status == 0, result
     assert "init=/bin/sh root=/dev/vda ro" in result.out
     assert re.search(r"^a\s*$", result.out, re.M), result
