@@ -8,7 +8,6 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/signalfd.h>
-#include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -28,15 +27,6 @@ struct input {
 	bool eof; /* close the command's stdin when the bytes are gone */
 };
 
-/*
- * What the host hasn't taken yet: one frame of output, and one STDIN_TAKEN (the host sends no STDIN
- * before it has that). Nothing more is read from the command meanwhile, but the host's frames are.
- */
-struct output {
-	char bytes[sizeof(struct agent_frame) + AGENT_FRAME_MAX + sizeof(struct agent_frame)];
-	size_t start, length;
-};
-
 static int open_terminal(int host, const struct job *job, struct streams *s)
 {
 	struct winsize size = { .ws_row = job->rows, .ws_col = job->columns };
@@ -53,7 +43,6 @@ static int open_terminal(int host, const struct job *job, struct streams *s)
 	if (slave < 0)
 		return send_failure(host, "open \"%s\": %s", name, strerror(errno));
 	ioctl(slave, TIOCSWINSZ, &size);
-	fcntl(master, F_SETFL, O_NONBLOCK);
 	*s = (struct streams){ .in = master, .out = master, .err = -1, .tty = true,
 			       .child = { slave, slave, slave } };
 	return 0;
@@ -81,7 +70,6 @@ static void become(const struct job *job, const struct streams *s, int status_fd
 
 	sigemptyset(&none);
 	sigprocmask(SIG_SETMASK, &none, NULL);
-	signal(SIGPIPE, SIG_DFL); /* ignored signals stay so across exec */
 	setsid();
 	for (int i = 0; i < 3; i++)
 		dup2(s->child[i], i);
@@ -141,56 +129,22 @@ static pid_t start(int host, const struct job *job, struct streams *s)
 	return -1;
 }
 
-/* Send what is there; flags: MSG_DONTWAIT or 0 = all of it. */
-static void push(int host, struct output *output, int flags)
+/* Forward what the command wrote. Returns false at its end. */
+static bool forward(int host, int *fd, uint32_t type)
 {
-	while (output->length > 0) {
-		ssize_t n = send(host, output->bytes + output->start, output->length, flags);
-
-		if (n < 0 && errno == EAGAIN)
-			return;
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n < 0) /* the host is gone */
-			break;
-		output->start += (size_t)n;
-		output->length -= (size_t)n;
-	}
-	output->start = output->length = 0;
-}
-
-static void send_taken(int host, struct output *output)
-{
-	struct agent_frame frame = { .type = AGENT_STDIN_TAKEN };
-	size_t end = output->start + output->length;
-
-	if (sizeof(output->bytes) - end < sizeof(frame))
-		return;
-	memcpy(output->bytes + end, &frame, sizeof(frame));
-	output->length += sizeof(frame);
-	push(host, output, MSG_DONTWAIT);
-}
-
-/* Forward what the command wrote; output is empty. Returns false at its end. */
-static bool forward(int host, int fd, uint32_t type, struct output *output)
-{
-	struct agent_frame frame = { .type = type };
-	ssize_t n = read(fd, output->bytes + sizeof(frame), AGENT_FRAME_MAX);
+	static char buffer[AGENT_FRAME_MAX];
+	ssize_t n = read(*fd, buffer, sizeof(buffer));
 
 	if (n < 0 && (errno == EINTR || errno == EAGAIN))
 		return true;
 	/* EIO: the last slave of a terminal was closed. */
 	if (n <= 0)
 		return false;
-	frame.length = (uint32_t)n;
-	memcpy(output->bytes, &frame, sizeof(frame));
-	output->length = sizeof(frame) + (size_t)n;
-	push(host, output, MSG_DONTWAIT);
+	send_frame(host, type, buffer, (size_t)n);
 	return true;
 }
 
-/* Give the command its input; the host learns when it has all of it (or wants none). */
-static void feed(int host, struct streams *s, struct input *input, struct output *output)
+static void feed(struct streams *s, struct input *input)
 {
 	while (input->length > 0) {
 		ssize_t n = write(s->in, input->bytes + input->start, input->length);
@@ -211,58 +165,35 @@ static void feed(int host, struct streams *s, struct input *input, struct output
 		close(s->in);
 		s->in = -1;
 	}
-	send_taken(host, output);
-}
-
-/* Nobody reads this stream any more: the command shall get SIGPIPE, or SIGHUP on a terminal. */
-static void close_stream(struct streams *s, uint32_t number)
-{
-	int *fd = number == STDERR_FILENO ? &s->err : &s->out;
-
-	if (*fd < 0)
-		return;
-	close(*fd);
-	*fd = -1;
-	if (s->tty)
-		s->in = -1;
 }
 
 /* A frame of the host. Returns false when the host is gone: then the command must go too. */
-static bool handle_frame(int host, pid_t pid, struct streams *s, struct input *input,
-			 struct output *output)
+static bool handle_frame(int host, pid_t pid, struct streams *s, struct input *input)
 {
 	struct agent_frame frame;
-	char payload[4];
 	uint32_t number;
 	uint16_t window[2];
 
-	if (receive_exactly(host, &frame, sizeof(frame)) < 0)
+	if (receive_exactly(host, &frame, sizeof(frame)) < 0 || frame.length > AGENT_FRAME_MAX)
 		return false;
-	if (frame.type == AGENT_STDIN) {
-		if (input->length > 0 || frame.length > AGENT_FRAME_MAX ||
-		    receive_exactly(host, input->bytes, frame.length) < 0)
-			return false;
+	if (receive_exactly(host, input->bytes, frame.length) < 0)
+		return false;
+	switch (frame.type) {
+	case AGENT_STDIN:
 		input->start = 0;
 		input->length = s->in >= 0 ? frame.length : 0;
 		input->eof = frame.length == 0;
-		feed(host, s, input, output);
+		if (s->in >= 0)
+			feed(s, input);
 		return true;
-	}
-	/* Not into input: it may hold what the command hasn't read. */
-	if (frame.length != sizeof(payload) || receive_exactly(host, payload, sizeof(payload)) < 0)
-		return false;
-	memcpy(&number, payload, sizeof(number));
-	memcpy(window, payload, sizeof(window));
-	switch (frame.type) {
 	case AGENT_SIGNAL:
-		if (number < 65)
+		memcpy(&number, input->bytes, sizeof(number));
+		if (frame.length == sizeof(number) && number < 65)
 			kill(-pid, (int)number);
 		return true;
-	case AGENT_CLOSE:
-		close_stream(s, number);
-		return true;
 	case AGENT_WINDOW:
-		if (s->tty)
+		memcpy(window, input->bytes, sizeof(window));
+		if (frame.length == sizeof(window) && s->tty)
 			ioctl(s->out, TIOCSWINSZ, &(struct winsize){ window[0], window[1], 0, 0 });
 		return true;
 	default:
@@ -297,7 +228,7 @@ static int child_signals(void)
 }
 
 /* Forward in both directions until the command has ended and its output is through. */
-static int serve(int host, pid_t pid, struct streams *s, int signal_fd, struct output *output)
+static int serve(int host, pid_t pid, struct streams *s, int signal_fd)
 {
 	static struct input input;
 	struct signalfd_siginfo info;
@@ -305,27 +236,24 @@ static int serve(int host, pid_t pid, struct streams *s, int signal_fd, struct o
 	bool ended = false;
 
 	while (!ended) {
-		bool free = output->length == 0;
+		/* New input only when the last is gone: the host waits, nothing piles up here. */
 		struct pollfd fds[] = {
 			{ .fd = signal_fd, .events = POLLIN },
-			{ .fd = free ? s->out : -1, .events = POLLIN },
-			{ .fd = free ? s->err : -1, .events = POLLIN },
-			{ .fd = host, .events = free ? POLLIN : POLLIN | POLLOUT },
+			{ .fd = s->out, .events = POLLIN },
+			{ .fd = s->err, .events = POLLIN },
+			{ .fd = input.length == 0 ? host : -1, .events = POLLIN },
 			{ .fd = input.length > 0 ? s->in : -1, .events = POLLOUT },
 		};
 
 		if (poll(fds, 5, -1) < 0 && errno != EINTR)
 			break;
-		if (fds[3].revents & POLLOUT)
-			push(host, output, MSG_DONTWAIT);
-		if (fds[1].revents && !forward(host, s->out, AGENT_STDOUT, output))
+		if (fds[1].revents && !forward(host, &s->out, AGENT_STDOUT))
 			s->out = -1;
-		if (fds[2].revents && output->length == 0 &&
-		    !forward(host, s->err, AGENT_STDERR, output))
+		if (fds[2].revents && !forward(host, &s->err, AGENT_STDERR))
 			s->err = -1;
 		if (fds[4].revents)
-			feed(host, s, &input, output);
-		if (fds[3].revents & ~POLLOUT && !handle_frame(host, pid, s, &input, output))
+			feed(s, &input);
+		if (fds[3].revents && !handle_frame(host, pid, s, &input))
 			kill(-1, SIGKILL);
 		if (fds[0].revents && read(signal_fd, &info, sizeof(info)) > 0)
 			ended = reap(pid, &status);
@@ -333,28 +261,22 @@ static int serve(int host, pid_t pid, struct streams *s, int signal_fd, struct o
 	return status;
 }
 
-/*
- * The command is gone; take what its pipes still hold. Its orphans go first: one that writes all the
- * time would hold us here.
- */
-static void flush_output(int host, struct streams *s, struct output *output)
+/* The command is gone; take what its pipes still hold, but don't wait for its orphans' more. */
+static void flush_output(int host, struct streams *s)
 {
 	int fds[2] = { s->out, s->err };
 
-	kill(-1, SIGKILL);
-	push(host, output, 0);
 	for (int i = 0; i < 2; i++) {
 		struct pollfd p = { .fd = fds[i], .events = POLLIN };
 
 		while (p.fd >= 0 && poll(&p, 1, 0) == 1 && p.revents & POLLIN &&
-		       forward(host, p.fd, i ? AGENT_STDERR : AGENT_STDOUT, output))
-			push(host, output, 0);
+		       forward(host, &p.fd, i ? AGENT_STDERR : AGENT_STDOUT))
+			p.revents = 0;
 	}
 }
 
 void run_command(int host, const struct job *job)
 {
-	static struct output output;
 	struct streams s;
 	int signal_fd = child_signals();
 	int status;
@@ -366,8 +288,8 @@ void run_command(int host, const struct job *job)
 	pid = start(host, job, &s);
 	if (pid < 0)
 		return;
-	status = serve(host, pid, &s, signal_fd, &output);
-	flush_output(host, &s, &output);
+	status = serve(host, pid, &s, signal_fd);
+	flush_output(host, &s);
 
 	struct agent_exit result = {
 		.status = WIFEXITED(status) ? (uint32_t)WEXITSTATUS(status) : 0,

@@ -129,7 +129,7 @@ static int exit_status(const struct session *s, enum session_end end)
 	case SESSION_TIMED_OUT:
 		return MOTE_TIMED_OUT;
 	case SESSION_KILLED:
-		return 128 + (int)s->killed_by;
+		return 130;
 	default:
 		return MOTE_FAILED;
 	}
@@ -163,7 +163,7 @@ static int run(const struct run_options *o, uint64_t start_ns, struct error *err
 	struct root_image root;
 	struct monitor monitor = { .pid = -1, .pidfd = -1, .listener = -1, .metrics_fd = -1 };
 	struct session session = { .options = o, .monitor = &monitor, .root = &root, .agent = -1,
-				   .signal_fd = -1, .stdin_open = true };
+				   .stdin_open = true };
 	struct stage stages[STAGES] = { 0 };
 	struct termios saved;
 	enum session_end end = SESSION_LOST;
@@ -172,8 +172,6 @@ static int run(const struct run_options *o, uint64_t start_ns, struct error *err
 
 	int rc = root_image_open(&root, o->rootfs, o->writable, err);
 
-	if (rc == 0)
-		rc = session_open(&session, err);
 	if (rc == 0)
 		rc = monitor_start(&monitor, o, &root, err);
 	if (rc == 0) {

@@ -91,30 +91,16 @@ struct session {
 	const struct root_image *root;
 	int agent;                /* -1 until connected */
 	bool stdin_open;
-	bool stdin_credit;        /* the agent takes a STDIN frame */
 	bool asked_to_stop;
-	int signal_fd;            /* -1 until session_open */
-	uint32_t killed_by;       /* the signal, with SESSION_KILLED */
 	struct agent_exit exit;
 	struct capture output[2]; /* stdout and stderr, with --json */
 	uint64_t ready_ns;        /* CLOCK_MONOTONIC when the agent's READY came */
 	uint64_t guest_boot_ns;   /* guest's CLOCK_BOOTTIME at the agent's start */
 	uint64_t exit_ns;
-	char *rx;                 /* the agent's frames: handled up to rx_at, received up to rx_length */
-	size_t rx_at, rx_length;
-	char *tx;                 /* frames that the agent hasn't taken yet */
-	size_t tx_length;
-	const char *pending;      /* in rx: output that pending_fd hasn't taken yet */
-	size_t pending_length;
-	int pending_fd;
-	bool closed[2];           /* nobody reads our stdout, stderr */
+	char *rx;                 /* an incomplete frame of the agent's */
+	size_t rx_length;
 };
 
-/*
- * From here on signals wait for session_run: none can end mote between the monitor's start and its
- * end. After root_image_open, before monitor_start.
- */
-int session_open(struct session *session, struct error *err);
 enum session_end session_run(struct session *session, struct error *err);
 void session_release(struct session *session);
 

@@ -6,7 +6,6 @@
  */
 #include <errno.h>
 #include <fcntl.h>
-#include <limits.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
@@ -43,34 +42,37 @@ static int add_text(char **job, size_t *length, uint32_t tag, const char *text)
 	return add_field(job, length, tag, text, strlen(text));
 }
 
-/* Nothing waits for the agent: what it doesn't take at once is sent when it does. */
-static int queue_frame(struct session *s, uint32_t type, const void *payload, size_t length,
-		       struct error *err)
+/* All of it, waiting: the agent reads its job before it does anything else. */
+static int send_all(int fd, const void *data, size_t length, struct error *err)
 {
-	struct agent_frame frame = { .type = type, .length = (uint32_t)length };
-	char *grown = realloc(s->tx, s->tx_length + sizeof(frame) + length);
+	const char *p = data;
 
-	if (!grown)
-		return error_sys(err, ENOMEM, "frame for the guest's agent");
-	s->tx = grown;
-	memcpy(s->tx + s->tx_length, &frame, sizeof(frame));
-	if (length > 0)
-		memcpy(s->tx + s->tx_length + sizeof(frame), payload, length);
-	s->tx_length += sizeof(frame) + length;
+	while (length > 0) {
+		ssize_t n = send(fd, p, length, MSG_NOSIGNAL);
+
+		if (n < 0 && errno == EAGAIN) {
+			struct pollfd writable = { .fd = fd, .events = POLLOUT };
+
+			if (poll(&writable, 1, 10000) == 0)
+				return error_set(err, ETIMEDOUT, "the guest's agent doesn't read");
+			continue;
+		}
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0)
+			return error_sys(err, errno, "send to the guest's agent");
+		p += n;
+		length -= (size_t)n;
+	}
 	return 0;
 }
 
-static void send_queued(struct session *s)
+static int send_frame(int fd, uint32_t type, const void *payload, size_t length, struct error *err)
 {
-	ssize_t n = send(s->agent, s->tx, s->tx_length, MSG_NOSIGNAL | MSG_DONTWAIT);
+	struct agent_frame frame = { .type = type, .length = (uint32_t)length };
+	int rc = send_all(fd, &frame, sizeof(frame), err);
 
-	if (n < 0 && (errno == EAGAIN || errno == EINTR))
-		return;
-	/* The agent is gone: receive() says so, after what it sent before. */
-	if (n < 0)
-		n = (ssize_t)s->tx_length;
-	s->tx_length -= (size_t)n;
-	memmove(s->tx, s->tx + n, s->tx_length);
+	return rc == 0 && length > 0 ? send_all(fd, payload, length, err) : rc;
 }
 
 static int build_job(const struct run_options *o, const struct root_image *root, char **job,
@@ -119,7 +121,7 @@ static int send_job(struct session *s, struct error *err)
 	if (length > AGENT_JOB_MAX)
 		return error_set(err, E2BIG, "command, environment and options are %zu bytes, at most %u go",
 				 length, AGENT_JOB_MAX);
-	return queue_frame(s, AGENT_JOB, job, length, err);
+	return send_frame(s->agent, AGENT_JOB, job, length, err);
 }
 
 static int capture(struct capture *c, const char *bytes, size_t length)
@@ -145,39 +147,25 @@ static int capture(struct capture *c, const char *bytes, size_t length)
 	return 0;
 }
 
-/* Output of the command. What isn't captured stays where it is until fd takes it. */
+/* A reader of ours that went away (EPIPE) ends nothing: the command may still have work to do. */
 static int output(struct session *s, int fd, const char *bytes, size_t length)
 {
 	if (s->options->json)
 		return capture(&s->output[fd - 1], bytes, length);
-	if (s->closed[fd - 1])
-		return 0;
-	s->pending = bytes;
-	s->pending_length = length;
-	s->pending_fd = fd;
-	return 0;
-}
+	while (length > 0) {
+		ssize_t n = write(fd, bytes, length);
 
-/*
- * Pending output's next part, after POLLOUT: PIPE_BUF bytes don't block then, even if the file isn't
- * O_NONBLOCK (which we can't set: it may be shared). A reader that went away is the command's
- * business, as if it wrote there itself.
- */
-static int write_pending(struct session *s, struct error *err)
-{
-	uint32_t stream = (uint32_t)s->pending_fd;
-	size_t length = s->pending_length < PIPE_BUF ? s->pending_length : PIPE_BUF;
-	ssize_t n = write(s->pending_fd, s->pending, length);
-
-	if (n < 0 && (errno == EAGAIN || errno == EINTR))
-		return 0;
-	if (n < 0) {
-		s->pending_length = 0;
-		s->closed[stream - 1] = true;
-		return queue_frame(s, AGENT_CLOSE, &stream, sizeof(stream), err);
+		if (n < 0 && errno == EAGAIN) {
+			poll(&(struct pollfd){ .fd = fd, .events = POLLOUT }, 1, -1);
+			continue;
+		}
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0)
+			return 0;
+		bytes += n;
+		length -= (size_t)n;
 	}
-	s->pending += n;
-	s->pending_length -= (size_t)n;
 	return 0;
 }
 
@@ -197,11 +185,7 @@ static enum step handle_frame(struct session *s, uint32_t type, const char *payl
 			return STEP_BAD;
 		s->ready_ns = monotonic_ns();
 		s->guest_boot_ns = ready.kernel_ns;
-		s->stdin_credit = true;
 		return STEP_GO_ON;
-	case AGENT_STDIN_TAKEN:
-		s->stdin_credit = true;
-		return length == 0 ? STEP_GO_ON : STEP_BAD;
 	case AGENT_STDOUT:
 	case AGENT_STDERR:
 		return output(s, type == AGENT_STDOUT ? STDOUT_FILENO : STDERR_FILENO, payload, length) < 0
@@ -220,38 +204,11 @@ static enum step handle_frame(struct session *s, uint32_t type, const char *payl
 	}
 }
 
-/* Handle whole frames, up to one whose output must be written first. */
-static enum step handle_frames(struct session *s, struct error *err)
-{
-	enum step step = STEP_GO_ON;
-
-	while (step == STEP_GO_ON && s->pending_length == 0 &&
-	       s->rx_length - s->rx_at >= sizeof(struct agent_frame)) {
-		struct agent_frame frame;
-		const char *payload = s->rx + s->rx_at + sizeof(frame);
-
-		memcpy(&frame, s->rx + s->rx_at, sizeof(frame));
-		if (frame.length > AGENT_FRAME_MAX) {
-			step = STEP_BAD;
-			break;
-		}
-		if (s->rx_length - s->rx_at - sizeof(frame) < frame.length)
-			break;
-		step = handle_frame(s, frame.type, payload, frame.length, err);
-		s->rx_at += sizeof(frame) + frame.length;
-	}
-	if (step == STEP_BAD)
-		error_set(err, EPROTO, "the guest's agent doesn't speak mote's protocol");
-	return step;
-}
-
-/* Read what is there; no output is pending. */
+/* Read what is there and handle whole frames. */
 static enum step receive(struct session *s, struct error *err)
 {
-	s->rx_length -= s->rx_at;
-	memmove(s->rx, s->rx + s->rx_at, s->rx_length);
-	s->rx_at = 0;
-
+	size_t at = 0;
+	enum step step = STEP_GO_ON;
 	ssize_t n = recv(s->agent, s->rx + s->rx_length, RX_SIZE - s->rx_length, 0);
 
 	if (n < 0 && (errno == EAGAIN || errno == EINTR))
@@ -261,9 +218,27 @@ static enum step receive(struct session *s, struct error *err)
 		return STEP_FAILED;
 	}
 	s->rx_length += (size_t)n;
-	return handle_frames(s, err);
+	while (step == STEP_GO_ON && s->rx_length - at >= sizeof(struct agent_frame)) {
+		struct agent_frame frame;
+
+		memcpy(&frame, s->rx + at, sizeof(frame));
+		if (frame.length > AGENT_FRAME_MAX) {
+			step = STEP_BAD;
+			break;
+		}
+		if (s->rx_length - at - sizeof(frame) < frame.length)
+			break;
+		step = handle_frame(s, frame.type, s->rx + at + sizeof(frame), frame.length, err);
+		at += sizeof(frame) + frame.length;
+	}
+	memmove(s->rx, s->rx + at, s->rx_length - at);
+	s->rx_length -= at;
+	if (step == STEP_BAD)
+		error_set(err, EPROTO, "the guest's agent doesn't speak mote's protocol");
+	return step;
 }
 
+/* Forward stdin. Blocking sends bound what is under way to one frame. */
 static int forward_stdin(struct session *s, struct error *err)
 {
 	char buffer[16 * 1024];
@@ -275,35 +250,30 @@ static int forward_stdin(struct session *s, struct error *err)
 		s->stdin_open = false;
 		n = 0;
 	}
-	s->stdin_credit = false;
-	return queue_frame(s, AGENT_STDIN, buffer, (size_t)n, err);
+	return send_frame(s->agent, AGENT_STDIN, buffer, (size_t)n, err);
 }
 
-static int forward_signal(struct session *s, enum session_end *end, struct error *err)
+static int forward_signal(struct session *s, int signal_fd, enum session_end *end, struct error *err)
 {
 	struct signalfd_siginfo info;
 	struct winsize size;
 	uint32_t number;
 
-	if (read(s->signal_fd, &info, sizeof(info)) != sizeof(info))
+	if (read(signal_fd, &info, sizeof(info)) != sizeof(info))
 		return 0;
 	number = info.ssi_signo;
 	if (number == SIGWINCH) {
-		/* An agent that takes nothing gets no more of them. */
-		if (!s->options->tty || s->agent < 0 || s->tx_length > AGENT_FRAME_MAX ||
-		    ioctl(STDIN_FILENO, TIOCGWINSZ, &size) < 0)
+		if (!s->options->tty || s->agent < 0 || ioctl(STDIN_FILENO, TIOCGWINSZ, &size) < 0)
 			return 0;
-		return queue_frame(s, AGENT_WINDOW, (uint16_t[]){ size.ws_row, size.ws_col }, 4,
-				   err);
+		return send_frame(s->agent, AGENT_WINDOW, (uint16_t[]){ size.ws_row, size.ws_col }, 4, err);
 	}
 	/* The first is the command's; the second means us, and so does one before there's a command. */
 	if (s->agent < 0 || s->asked_to_stop) {
-		s->killed_by = number;
 		*end = SESSION_KILLED;
 		return 1;
 	}
 	s->asked_to_stop = true;
-	return queue_frame(s, AGENT_SIGNAL, &number, sizeof(number), err);
+	return send_frame(s->agent, AGENT_SIGNAL, &number, sizeof(number), err);
 }
 
 static int open_signals(void)
@@ -330,94 +300,63 @@ static int open_timer(unsigned int seconds)
 	return fd;
 }
 
-static short agent_events(const struct session *s)
-{
-	if (s->agent < 0)
-		return POLLIN; /* the listener's */
-	return (short)((s->pending_length > 0 ? 0 : POLLIN) | (s->tx_length > 0 ? POLLOUT : 0));
-}
-
-/* The agent's connection, or what is ready on it. */
-static enum step serve_agent(struct session *s, short revents, struct error *err)
-{
-	if (s->agent < 0) {
-		s->agent = monitor_accept(s->monitor, err);
-		return s->agent >= 0 && send_job(s, err) == 0 ? STEP_GO_ON : STEP_BAD;
-	}
-	if (s->tx_length > 0)
-		send_queued(s);
-	return revents & ~POLLOUT && s->pending_length == 0 ? receive(s, err) : STEP_GO_ON;
-}
-
 /* One round of waiting and handling; true when *end holds. */
-static bool serve_once(struct session *s, int timer_fd, enum session_end *end, struct error *err)
+static bool serve_once(struct session *s, int signal_fd, int timer_fd, enum session_end *end,
+		       struct error *err)
 {
-	bool blocked = s->pending_length > 0;
-	bool want_stdin = s->stdin_open && s->stdin_credit && s->tx_length == 0;
-	int agent = s->agent >= 0 ? s->agent : s->monitor->listener;
-	short events = agent_events(s);
+	bool connected = s->agent >= 0;
 	struct pollfd fds[] = {
-		/* With output to write the end can wait: there may be more to read. */
-		{ .fd = blocked ? -1 : s->monitor->pidfd, .events = POLLIN },
-		{ .fd = s->signal_fd, .events = POLLIN },
+		{ .fd = s->monitor->pidfd, .events = POLLIN },
+		{ .fd = signal_fd, .events = POLLIN },
 		{ .fd = timer_fd, .events = POLLIN },
-		{ .fd = events ? agent : -1, .events = events },
-		{ .fd = want_stdin ? STDIN_FILENO : -1, .events = POLLIN },
-		{ .fd = blocked ? s->pending_fd : -1, .events = POLLOUT },
+		{ .fd = connected ? s->agent : s->monitor->listener, .events = POLLIN },
+		{ .fd = connected && s->ready_ns && s->stdin_open ? STDIN_FILENO : -1, .events = POLLIN },
 	};
-	enum step step = STEP_GO_ON;
 	int rc = 0;
 
 	if (poll(fds, ARRAY_SIZE(fds), -1) < 0)
 		return false;
 	*end = SESSION_LOST;
 	if (fds[1].revents)
-		rc = forward_signal(s, end, err);
+		rc = forward_signal(s, signal_fd, end, err);
 	if (rc == 0 && fds[2].revents) {
 		*end = SESSION_TIMED_OUT;
 		return true;
 	}
-	if (rc == 0 && fds[4].revents)
-		rc = forward_stdin(s, err);
-	if (rc == 0 && fds[5].revents)
-		rc = write_pending(s, err);
-	if (rc != 0)
-		return true;
-	if (fds[5].revents)
-		step = handle_frames(s, err);
-	if (step == STEP_GO_ON && fds[3].revents)
-		step = serve_agent(s, fds[3].revents, err);
-	if (step != STEP_GO_ON) {
+	if (rc == 0 && fds[3].revents && !connected) {
+		rc = s->agent = monitor_accept(s->monitor, err);
+		if (rc >= 0)
+			rc = send_job(s, err);
+	} else if (rc == 0 && fds[3].revents) {
+		enum step step = receive(s, err);
+
 		*end = step == STEP_EXITED ? SESSION_EXITED : step == STEP_FAILED ? SESSION_FAILED
 										   : SESSION_LOST;
-		return true;
+		return step != STEP_GO_ON;
 	}
+	if (rc == 0 && fds[4].revents)
+		rc = forward_stdin(s, err);
 	/* Last: what the guest sent before its end has been read by now. */
-	if (fds[0].revents && !fds[3].revents) {
+	if (rc == 0 && fds[0].revents && !fds[3].revents) {
 		error_set(err, ECHILD, "the microVM ended before the command did");
 		return true;
 	}
-	return false;
-}
-
-int session_open(struct session *s, struct error *err)
-{
-	s->signal_fd = open_signals();
-	return s->signal_fd < 0 ? error_sys(err, errno, "signalfd") : 0;
+	return rc != 0;
 }
 
 enum session_end session_run(struct session *s, struct error *err)
 {
+	cleanup_close int signal_fd = open_signals();
 	cleanup_close int timer_fd = open_timer(s->options->timeout_s);
 	enum session_end end = SESSION_LOST;
 
 	s->rx = malloc(RX_SIZE);
-	if (timer_fd < 0 || !s->rx) {
-		error_sys(err, errno, "timerfd");
+	if (signal_fd < 0 || timer_fd < 0 || !s->rx) {
+		error_sys(err, errno, "signalfd, timerfd");
 		return SESSION_LOST;
 	}
 	signal(SIGPIPE, SIG_IGN);
-	while (!serve_once(s, timer_fd, &end, err))
+	while (!serve_once(s, signal_fd, timer_fd, &end, err))
 		;
 	s->exit_ns = monotonic_ns();
 	/* The agent powers off when it sees the end of the stream. */
@@ -431,9 +370,7 @@ enum session_end session_run(struct session *s, struct error *err)
 void session_release(struct session *s)
 {
 	close_fd(&s->agent);
-	close_fd(&s->signal_fd);
 	free(s->rx);
-	free(s->tx);
 	free(s->output[0].bytes);
 	free(s->output[1].bytes);
 }
