@@ -29,7 +29,7 @@ def in_guest(script, args="", **more):
 
 def run_script(vmm, script, end="poweroff -f", **more):
     """Run the script by a shell on the serial console; its output between two marks."""
-    text = (LOSE + "stty -echo; PS1=; mount -t proc p /proc; mount -t sysfs s /sys; echo BEGIN''MARK\n"
+    text = (LOSE + "stty -echo; PS1= PS2=; mount -t proc p /proc; mount -t sysfs s /sys; echo BEGIN''MARK\n"
             f"{script}\necho END''MARK; {end}\n")
     result = vmm(in_guest(script, **more), stdin=text)
     assert result.status == 0, result
