@@ -126,17 +126,17 @@ def test_console_input_and_output_are_byte_exact(vmm):
 @pytest.mark.parametrize("engine", ["Async", "Sync"])
 def test_disk_filled_by_the_guest_and_verified_by_the_host(vmm, tmp_path, engine):
     disk = tmp_path / "disk"
-    size = 24 << 20
+    size = 8 << 20
     disk.write_bytes(b"\xff" * size)
     out, result = run_script(
         vmm, "mount -t devtmpfs d /dev 2>/dev/null; cat /sys/block/vdb/size; "
-        "seq 1 4000000 | head -c 25165824 | dd of=/dev/vdb bs=64k conv=fsync 2>/dev/null; "
+        "seq 1 1300000 | head -c 8388608 | dd of=/dev/vdb bs=64k conv=fsync 2>/dev/null; "
         "echo 3 >/proc/sys/vm/drop_caches; md5sum </dev/vdb",
         memory=256,
         drives=[root_drive(), {"drive_id": "data", "path_on_host": str(disk), "is_root_device": False,
                                "io_engine": engine, "cache_type": "Writeback"}])
     written = disk.read_bytes()
-    numbers = b"".join(b"%d\n" % i for i in range(1, 4000001))[:size]
+    numbers = b"".join(b"%d\n" % i for i in range(1, 1300001))[:size]
     assert out[0] == str(size // 512), result
     assert written == numbers, "the host sees other bytes than the guest wrote"
     assert hashlib.md5(numbers).hexdigest() in out[1], result
