@@ -310,7 +310,6 @@ void disk_close(struct disk *disk)
 
 void disk_submit(struct disk *disk, struct disk_request *request)
 {
-	request->progress = 0;
 	request->next = NULL;
 	if (disk->async) {
 		disk_async_submit(disk, request);
@@ -352,8 +351,6 @@ void disk_drain(struct disk *disk)
 			log_error("disk: read eventfd: %s", strerrordesc_np(errno));
 		disk_async_reap(disk);
 	}
-	/* The owner may have raised it for a reason of its own. */
-	disk_event_raise(disk->event_fd);
 }
 
 const char *disk_op_name(enum disk_op op)

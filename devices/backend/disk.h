@@ -48,7 +48,6 @@ struct disk_request {
 	int result;
 	/* The backend's. */
 	unsigned int stage;
-	uint64_t progress; /* bytes already transferred */
 	struct disk_request *next;
 	struct iocb iocb;
 };
@@ -120,7 +119,7 @@ void disk_submit(struct disk *disk, struct disk_request *request);
 void disk_kick(struct disk *disk);
 /* Hand back what's finished and start what waited for it. Never blocks. */
 void disk_reap(struct disk *disk);
-/* Complete every request that was submitted. Waits for the storage; leaves event_fd raised. */
+/* Complete every request that was submitted. Waits for the storage; may take event_fd's value. */
 void disk_drain(struct disk *disk);
 
 /* Requests accepted and not done yet. */

@@ -170,8 +170,6 @@ static bool try_page_cache(struct disk *disk, struct disk_request *request)
 			     RWF_NOWAIT);
 	if (rc < 0 && errno == EOPNOTSUPP && write)
 		async->nowait_write = false;
-	if (rc > 0)
-		request->progress = (uint64_t)rc;
 	return rc >= 0 && (uint64_t)rc == request->len;
 }
 
@@ -280,8 +278,7 @@ static void handle_event(struct disk *disk, struct disk_request *request, long r
 		to_helper(disk, request, DISK_STAGE_WAIT);
 	} else if (result >= 0 || result == -EAGAIN || result == -EINVAL || result == -EINTR ||
 		   result == -EOPNOTSUPP) {
-		/* Stopped short, or not in a way that libaio can do. */
-		request->progress = result > 0 ? (uint64_t)result : 0;
+		/* Stopped short, or not in a way that libaio can do: once more from the beginning. */
 		to_helper(disk, request, DISK_STAGE_DO);
 	} else {
 		finish(disk, request, (int)result);

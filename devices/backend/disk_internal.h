@@ -8,9 +8,9 @@
 /* What's copied at a time when the guest's buffers can't be used for direct I/O. */
 #define DISK_BOUNCE_SIZE (128u * 1024)
 
-/* disk_sync.c: carry out what's left of a request; may block. Returns 0 or a negative errno. */
+/* disk_sync.c: carry out a request; may block. Returns 0 or a negative errno. */
 int disk_do(struct disk *disk, const struct disk_request *request);
-/* Whether what's left of a READ or WRITE meets the file's alignment as it is. */
+/* Whether a READ or WRITE meets the file's alignment as it is. */
 bool disk_is_aligned(const struct disk *disk, const struct disk_request *request);
 
 /* disk_async.c */

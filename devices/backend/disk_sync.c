@@ -13,7 +13,7 @@
 
 bool disk_is_aligned(const struct disk *disk, const struct disk_request *request)
 {
-	uint64_t all = request->offset | request->len | request->progress;
+	uint64_t all = request->offset | request->len;
 	uint64_t addresses = 0;
 
 	if (!disk->direct)
@@ -175,7 +175,7 @@ static int bounce_transfer(struct disk *disk, const struct disk_request *request
 
 static int read_or_write(struct disk *disk, const struct disk_request *request)
 {
-	uint64_t done = request->progress;
+	uint64_t done = 0;
 	int rc;
 
 	if (disk_is_aligned(disk, request)) {

@@ -296,6 +296,9 @@ int virtio_blk_change_path(struct virtio_device *dev, const char *path, struct e
 	pthread_mutex_lock(&dev->lock);
 	rc = disk_reopen(&blk->disk, &options, err);
 	signal_used(blk);
+	/* There's nothing left in flight whose end would make up for a lack of slots. */
+	if (blk->starved)
+		virtio_device_kick(dev, 0);
 	if (rc == 0) {
 		blk->config.capacity = blk->disk.size / DISK_SECTOR_SIZE;
 		virtio_device_signal_config(dev);

@@ -101,7 +101,7 @@ void blk_request_done(struct disk_request *request, void *owner)
 		iov_mark_dirty(blk->dev.memory, request->iov, request->n_iov, 0, request->len);
 	if (request->result < 0)
 		log_host_error(blk, request);
-	if (blk->dropping || blk->dev.needs_reset)
+	if (blk->dropping)
 		blk_slot_put(blk, slot);
 	else
 		answer(blk, slot, request->result < 0 ? VIRTIO_BLK_S_IOERR : VIRTIO_BLK_S_OK);

@@ -16,7 +16,6 @@ struct disk_faults disk_faults;
 void disk_faults_reset(void)
 {
 	memset(&disk_faults, 0, sizeof(disk_faults));
-	disk_faults.only_opcode = -1;
 }
 
 /* -D_FILE_OFFSET_BITS=64 gives the calls these names. */
@@ -36,6 +35,8 @@ ssize_t __real_pwritev64v2(int fd, const struct iovec *iov, int n, off_t offset,
 ssize_t __wrap_pwritev64v2(int fd, const struct iovec *iov, int n, off_t offset, int flags);
 int __real_fallocate64(int fd, int mode, off_t offset, off_t len);
 int __wrap_fallocate64(int fd, int mode, off_t offset, off_t len);
+int __real_fdatasync(int fd);
+int __wrap_fdatasync(int fd);
 int __real_statx(int dir, const char *path, int flags, unsigned int mask, struct statx *stx);
 int __wrap_statx(int dir, const char *path, int flags, unsigned int mask, struct statx *stx);
 int __real_pthread_create(pthread_t *thread, const pthread_attr_t *attr, void *(*start)(void *),
@@ -57,9 +58,13 @@ int __wrap_io_submit(io_context_t ctx, long n, struct iocb **iocbs)
 	int rc;
 
 	disk_faults.submits++;
-	for (long i = 0; i < n; i++)
-		disk_faults.dsync += iocbs[i]->aio_lio_opcode == IO_CMD_PWRITEV &&
-				     iocbs[i]->aio_rw_flags & RWF_DSYNC;
+	for (long i = 0; i < n; i++) {
+		short opcode = iocbs[i]->aio_lio_opcode;
+
+		disk_faults.flushes += opcode == IO_CMD_FDSYNC;
+		if (opcode == IO_CMD_PWRITEV && iocbs[i]->aio_rw_flags & RWF_DSYNC)
+			disk_faults.dsync++;
+	}
 	if (disk_faults.submit_errors > 0) {
 		disk_faults.submit_errors--;
 		disk_faults.refusals++;
@@ -90,13 +95,10 @@ int __wrap_io_getevents(io_context_t ctx, long min, long n, struct io_event *eve
 	int rc = __real_io_getevents(ctx, min, n, events, timeout);
 
 	for (int i = 0; i < rc; i++) {
-		int opcode = events[i].obj->aio_lio_opcode;
-
 		disk_faults.held--;
 		if (disk_faults.would_block && events[i].obj->aio_rw_flags & RWF_NOWAIT)
 			events[i].res = (unsigned long)-EAGAIN;
-		if (disk_faults.event_results > 0 &&
-		    (disk_faults.only_opcode == -1 || disk_faults.only_opcode == opcode)) {
+		if (disk_faults.event_results > 0) {
 			disk_faults.event_results--;
 			events[i].res = (unsigned long)disk_faults.event_result;
 		}
@@ -162,6 +164,11 @@ ssize_t __wrap_pwritev64v2(int fd, const struct iovec *iov, int n, off_t offset,
 	struct iovec part[64];
 
 	if (flags & RWF_NOWAIT) {
+		disk_faults.tries++;
+		if (disk_faults.no_nowait_write) {
+			errno = EOPNOTSUPP;
+			return -1;
+		}
 		if (!disk_faults.would_block)
 			return __real_pwritev64v2(fd, iov, n, offset, flags);
 		errno = EAGAIN;
@@ -187,10 +194,20 @@ int __wrap_fallocate64(int fd, int mode, off_t offset, off_t len)
 	return __real_fallocate64(fd, mode, offset, len);
 }
 
+int __wrap_fdatasync(int fd)
+{
+	disk_faults.flushes++;
+	return __real_fdatasync(fd);
+}
+
 int __wrap_statx(int dir, const char *path, int flags, unsigned int mask, struct statx *stx)
 {
 	int rc = __real_statx(dir, path, flags, mask, stx);
 
+	if (disk_faults.dio_align) {
+		stx->stx_mask |= STATX_DIOALIGN;
+		stx->stx_dio_mem_align = stx->stx_dio_offset_align = disk_faults.dio_align;
+	}
 	if (disk_faults.no_dioalign)
 		stx->stx_mask &= ~STATX_DIOALIGN;
 	return rc;

@@ -287,6 +287,62 @@ static void host_write_errors_reach_the_owner(void **state)
 	free(buffer);
 }
 
+/* Without direct I/O: little that's cached is copied in place, the rest is the helper's. */
+static void only_little_is_copied_in_place(void **state)
+{
+	uint8_t *buffer = rig_alloc(256 * KIB);
+	struct rig rig;
+
+	(void)state;
+	rig_setup(&rig, RIG_DISK, MIB, RIG_ASYNC_BUFFERED);
+	if (rig.disk.nowait) {
+		assert_int_equal(rig_write(&rig, 0, buffer, 256 * KIB), 0);
+		assert_int_equal(disk_faults.io_calls, 1);
+		assert_int_equal(rig_read(&rig, 0, buffer, 128 * KIB), 0);
+		assert_int_equal(disk_faults.io_calls, 1);
+		assert_int_equal(rig_read(&rig, 0, buffer, 128 * KIB + 512), 0);
+		assert_int_equal(disk_faults.io_calls, 2);
+		disk_faults.would_block = true;
+		assert_int_equal(rig_read(&rig, 0, buffer, 4096), 0);
+		assert_int_equal(disk_faults.io_calls, 3);
+		/* A file system that can't write so is asked once. */
+		disk_faults.would_block = false;
+		disk_faults.no_nowait_write = true;
+		assert_int_equal(rig_write(&rig, 0, buffer, 4096), 0);
+		assert_int_equal(rig_write(&rig, 0, buffer, 4096), 0);
+		assert_int_equal(disk_faults.tries, 1);
+		assert_int_equal(disk_faults.io_calls, 5);
+	} else {
+		print_message("# no RWF_NOWAIT on " RIG_DISK "\n");
+	}
+	rig_teardown(&rig);
+	free(buffer);
+}
+
+static void discards_that_the_host_refuses_do_nothing(void **state)
+{
+	struct disk_request discard = { .op = DISK_DISCARD, .len = 4096 };
+	uint8_t *buffer = rig_alloc(4096);
+	struct rig rig;
+
+	(void)state;
+	for (enum rig_mode mode = RIG_SYNC; mode <= RIG_ASYNC; mode++) {
+		rig_setup(&rig, RIG_DISK, MIB, mode);
+		memset(buffer, 6, 4096);
+		assert_int_equal(rig_write(&rig, 0, buffer, 4096), 0);
+		disk_faults.no_fallocate = EOPNOTSUPP;
+		assert_int_equal(rig_do(&rig, &discard), 0);
+		disk_faults.no_fallocate = EIO;
+		assert_int_equal(rig_do(&rig, &discard), -EIO);
+		memset(buffer, 0, 4096);
+		assert_int_equal(rig_read(&rig, 0, buffer, 4096), 0);
+		assert_int_equal(buffer[0], 6);
+		assert_int_equal(buffer[4095], 6);
+		rig_teardown(&rig);
+	}
+	free(buffer);
+}
+
 static void *release_later(void *arg)
 {
 	(void)arg;
@@ -373,6 +429,8 @@ int main(void)
 		cmocka_unit_test(stricter_file_than_it_said_is_bounced),
 		cmocka_unit_test(shrunk_file_gives_errors),
 		cmocka_unit_test(host_write_errors_reach_the_owner),
+		cmocka_unit_test(only_little_is_copied_in_place),
+		cmocka_unit_test(discards_that_the_host_refuses_do_nothing),
 		cmocka_unit_test(slow_storage_holds_up_nobody_but_a_drain),
 		cmocka_unit_test(close_waits_for_what_is_in_flight),
 	};

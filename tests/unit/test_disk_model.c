@@ -261,10 +261,10 @@ static void model_run(const char *dir, enum rig_mode mode, unsigned int seed, un
 	model_teardown(m);
 }
 
+/* A real disk may be busy with other things: less of that. */
 static void model_holds(const char *dir, enum rig_mode mode)
 {
-	model_run(dir, mode, 1, 700);
-	model_run(dir, mode, 2, 700);
+	model_run(dir, mode, 1, strcmp(dir, RIG_DISK) == 0 ? 400 : 2000);
 }
 
 static void model_holds_sync_on_tmpfs(void **state)
@@ -310,9 +310,9 @@ static void model_holds_when_nothing_can_be_done_at_once(void **state)
 {
 	(void)state;
 	disk_faults.would_block = true;
-	model_run(RIG_DISK, RIG_ASYNC, 3, 600);
+	model_run(RIG_DISK, RIG_ASYNC, 3, 250);
 	disk_faults.would_block = true;
-	model_run(RIG_DISK, RIG_ASYNC_BUFFERED, 3, 600);
+	model_run(RIG_TMPFS, RIG_ASYNC_BUFFERED, 3, 1000);
 }
 
 static void model_holds_with_little_room_in_libaio(void **state)
@@ -321,10 +321,10 @@ static void model_holds_with_little_room_in_libaio(void **state)
 	rig_skip_without_direct_io();
 	disk_faults.capacity = 3;
 	disk_faults.submit_max = 2;
-	model_run(RIG_DISK, RIG_ASYNC, 4, 600);
+	model_run(RIG_DISK, RIG_ASYNC, 4, 250);
 	disk_faults.capacity = 1;
 	disk_faults.would_block = true;
-	model_run(RIG_DISK, RIG_ASYNC_4K, 5, 600);
+	model_run(RIG_DISK, RIG_ASYNC_4K, 5, 250);
 }
 
 static void model_holds_with_short_and_interrupted_calls(void **state)
@@ -334,7 +334,7 @@ static void model_holds_with_short_and_interrupted_calls(void **state)
 		disk_faults.max_io = 8192;
 		disk_faults.interrupted = 3;
 		disk_faults.would_block = mode == RIG_ASYNC_BUFFERED;
-		model_run(RIG_DISK, mode, 6 + mode, 500);
+		model_run(RIG_TMPFS, mode, 6 + mode, 1000);
 	}
 }
 
@@ -343,15 +343,15 @@ static void model_holds_without_a_helper_thread(void **state)
 	(void)state;
 	disk_faults.no_thread = true;
 	disk_faults.would_block = true;
-	model_run(RIG_DISK, RIG_ASYNC, 10, 600);
+	model_run(RIG_TMPFS, RIG_ASYNC, 10, 1000);
 	disk_faults.no_thread = true;
-	model_run(RIG_DISK, RIG_ASYNC_4K, 11, 600);
+	model_run(RIG_TMPFS, RIG_ASYNC_4K, 11, 1000);
 }
 
 static void model_holds_on_a_block_device(void **state)
 {
 	(void)state;
-	model_run(NULL, RIG_ASYNC, 20, 700);
+	model_run(NULL, RIG_ASYNC, 20, 250);
 	model_run(NULL, RIG_SYNC, 21, 300);
 	model_run(NULL, RIG_ASYNC_BUFFERED, 22, 300);
 }

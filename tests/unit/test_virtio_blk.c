@@ -269,11 +269,15 @@ static void durability_follows_what_was_negotiated(void **state)
 		blk_setup(&rig, writable[engine], ALL_FEATURES);
 		assert_int_equal(blk_do(&rig, VIRTIO_BLK_T_OUT, 0, 4096), VIRTIO_BLK_S_OK);
 		assert_int_equal(disk_faults.dsync, 0);
+		assert_int_equal(disk_faults.flushes, 0);
+		assert_int_equal(blk_do(&rig, VIRTIO_BLK_T_FLUSH, 0, 0), VIRTIO_BLK_S_OK);
+		assert_int_equal(disk_faults.flushes, 1);
 		blk_teardown(&rig);
 
 		blk_setup(&rig, writable[engine], ALL_BUT(VIRTIO_BLK_F_FLUSH));
 		assert_int_equal(blk_do(&rig, VIRTIO_BLK_T_OUT, 0, 4096), VIRTIO_BLK_S_OK);
 		assert_true(disk_faults.dsync > 0);
+		assert_int_equal(disk_faults.flushes, 0);
 		blk_teardown(&rig);
 	}
 }

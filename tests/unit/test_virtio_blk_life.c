@@ -267,6 +267,12 @@ static void file_can_be_changed(void **state)
 		driver_interrupts(&rig.drv);
 		driver_ack_interrupts(&rig.drv);
 
+		/* Refused for the same file: its lock is still there. */
+		assert_int_equal(truncate(rig.path, 0), 0);
+		assert_int_equal(virtio_blk_change_path(rig.drv.device, rig.path, &err), -EINVAL);
+		assert_int_equal(truncate(rig.path, BLK_SECTORS * 512), 0);
+		assert_int_equal(virtio_blk_change_path(other.drv.device, rig.path, &err), -EBUSY);
+
 		/* The same file, grown; a request in flight is answered by what it was. */
 		assert_int_equal(truncate(rig.path, BLK_SECTORS * 1024), 0);
 		thread = blk_release_later();
