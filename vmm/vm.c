@@ -265,6 +265,41 @@ static int prepare_tables(struct vm *vm, struct error *err)
 	return rc;
 }
 
+/* ---- opening KVM: on a thread of its own ---- */
+
+static void *open_kvm(void *context)
+{
+	struct vm *vm = context;
+
+	vm->kvm_opening.rc = kvm_open(&vm->kvm, &vm->kvm_opening.err);
+	return NULL;
+}
+
+/*
+ * KVM_CREATE_VM waits, for 0.3 to 40 ms: it starts a kernel thread and moves it into our cgroup,
+ * for which a cgroup2 mounted without favordynmods needs an RCU grace period. So it runs beside the
+ * loading of the kernel, which is work. No thread, no gain: vm_build opens KVM itself then.
+ */
+static void start_opening_kvm(struct vm *vm)
+{
+	struct kvm_opening *o = &vm->kvm_opening;
+
+	o->started = pthread_create(&o->thread, NULL, open_kvm, vm) == 0;
+}
+
+static int finish_opening_kvm(struct vm *vm, struct error *err)
+{
+	struct kvm_opening *o = &vm->kvm_opening;
+
+	if (!o->started)
+		return kvm_open(&vm->kvm, err);
+	pthread_join(o->thread, NULL);
+	o->started = false;
+	if (o->rc < 0)
+		*err = o->err;
+	return o->rc;
+}
+
 int vm_prepare(struct vm *vm, const struct config *config, const struct vm_options *options,
 	       struct error *err)
 {
@@ -287,6 +322,8 @@ int vm_prepare(struct vm *vm, const struct config *config, const struct vm_optio
 			      &vm->loop, err);
 	if (rc == 0)
 		rc = signals_init(&vm->signals, &vm->loop, on_signal, vm, err);
+	if (rc == 0)
+		start_opening_kvm(vm);
 	if (rc == 0)
 		rc = prepare_memory(vm, err);
 	if (rc == 0)
@@ -364,7 +401,7 @@ static int setup_vcpus(struct vm *vm, struct error *err)
 int vm_build(struct vm *vm, struct error *err)
 {
 	const struct config_machine *m = &vm->config->machine;
-	int rc = kvm_open(&vm->kvm, err);
+	int rc = finish_opening_kvm(vm, err);
 
 	if (rc == 0)
 		rc = kvm_set_memory(&vm->kvm, &vm->memory, err);
@@ -438,6 +475,8 @@ int vm_resume(struct vm *vm, struct error *err)
 
 void vm_release(struct vm *vm)
 {
+	if (vm->kvm_opening.started)
+		pthread_join(vm->kvm_opening.thread, NULL);
 	vcpus_release(&vm->vcpus);
 	/* After the vCPUs, so that the last figures are final; before the devices, which have them. */
 	metrics_close(&vm->metrics);

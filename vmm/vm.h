@@ -67,6 +67,12 @@ struct vm {
 	struct metrics metrics;      /* idle unless configured */
 
 	struct kvm kvm;
+	struct kvm_opening {         /* KVM_CREATE_VM, while the kernel is being loaded */
+		pthread_t thread;
+		bool started;
+		int rc;
+		struct error err;
+	} kvm_opening;
 	struct vcpu_group vcpus;
 
 	/* The first end that anybody reports counts; any thread may report. */
