@@ -210,6 +210,26 @@ static int add_net(struct vm *vm, const struct config_net *net, struct error *er
 	return rc < 0 ? rc : attach_virtio(vm, device, err);
 }
 
+static int add_vsock(struct vm *vm, const struct config_vsock *vsock, struct error *err)
+{
+	struct vsock_guest_port ports[CONFIG_GUEST_PORTS_MAX];
+	struct virtio_vsock_options options = {
+		.id = "vsock",
+		.guest_cid = vsock->guest_cid,
+		.uds_path = vsock->uds_path,
+		.guest_ports = ports,
+		.n_guest_ports = vsock->n_guest_ports,
+	};
+	struct virtio_device *device;
+
+	for (unsigned int i = 0; i < vsock->n_guest_ports; i++)
+		ports[i] = (struct vsock_guest_port){ .port = vsock->guest_ports[i].port,
+						      .fd = (int)vsock->guest_ports[i].fd };
+	int rc = virtio_vsock_create(&options, &vm->memory, &vm->loop, &device, err);
+
+	return rc < 0 ? rc : attach_virtio(vm, device, err);
+}
+
 /* Firecracker's order: the root drive first, so that it is /dev/vda. */
 static int prepare_virtio(struct vm *vm, struct error *err)
 {
@@ -223,15 +243,8 @@ static int prepare_virtio(struct vm *vm, struct error *err)
 				rc = add_drive(vm, &c->drives[i], err);
 	for (unsigned int i = 0; rc == 0 && i < c->n_nets; i++)
 		rc = add_net(vm, &c->nets[i], err);
-	if (rc == 0 && c->vsock.set) {
-		struct virtio_vsock_options options = {
-			.id = "vsock", .guest_cid = c->vsock.guest_cid, .uds_path = c->vsock.uds_path,
-		};
-
-		rc = virtio_vsock_create(&options, &vm->memory, &vm->loop, &device, err);
-		if (rc == 0)
-			rc = attach_virtio(vm, device, err);
-	}
+	if (rc == 0 && c->vsock.set)
+		rc = add_vsock(vm, &c->vsock, err);
 	if (rc == 0 && c->entropy.set) {
 		rc = virtio_rng_create("entropy", &vm->memory, &vm->loop, &device, err);
 		if (rc == 0)
