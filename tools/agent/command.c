@@ -81,12 +81,17 @@ static int open_pipes(struct relay *r)
 	return 0;
 }
 
-/* In the child: become the command. status_fd carries errno if that fails; it closes on success. */
+/* Why the command couldn't be started, from child to agent. */
+struct start_failure {
+	int error;
+	char what[12];
+};
+
+/* In the child: become the command. status_fd says why if that fails; it closes on success. */
 static void become(const struct job *job, const struct relay *r, int status_fd)
 {
 	sigset_t none;
-	const char *failed = "chdir to";
-	int error;
+	struct start_failure failure = { .what = "chdir to" };
 
 	sigemptyset(&none);
 	sigprocmask(SIG_SETMASK, &none, NULL);
@@ -97,24 +102,23 @@ static void become(const struct job *job, const struct relay *r, int status_fd)
 	if (r->tty)
 		ioctl(0, TIOCSCTTY, 0);
 	if (chdir(job->cwd ? job->cwd : "/") == 0) {
-		failed = "exec";
+		strcpy(failure.what, "exec");
 		/* execvpe searches the PATH of this process, which must be the job's. */
 		clearenv();
 		for (char *const *e = job->envp; *e; e++)
 			putenv(*e);
 		execvp(job->argv[0], job->argv);
 	}
-	error = errno;
-	if (write(status_fd, &error, sizeof(error)) > 0)
-		write(status_fd, failed, strlen(failed) + 1);
-	_exit(AGENT_STATUS_CANT_EXEC);
+	failure.error = errno;
+	_exit(write(status_fd, &failure, sizeof(failure)) < 0 ? AGENT_STATUS_FAILED
+							      : AGENT_STATUS_CANT_EXEC);
 }
 
 /* Start the command; -1 when the host has been told why not. */
 static int start(struct relay *r, const struct job *job)
 {
-	int status[2], error = 0;
-	char failed[16] = "";
+	struct start_failure failure;
+	int status[2];
 
 	if (pipe2(status, O_CLOEXEC) < 0)
 		return send_failure(r->host, "pipe: %s", strerror(errno));
@@ -129,20 +133,19 @@ static int start(struct relay *r, const struct job *job)
 		close(r->child[1]);
 		close(r->child[2]);
 	}
-	if (receive_exactly(status[0], &error, sizeof(error)) < 0) {
-		close(status[0]);
-		return 0; /* closed by exec: it runs */
-	}
-	if (read(status[0], failed, sizeof(failed) - 1) < 0)
-		failed[0] = 0;
+	bool runs = receive_exactly(status[0], &failure, sizeof(failure)) < 0;
+
 	close(status[0]);
+	if (runs) /* closed by exec */
+		return 0;
 	waitpid(r->command, NULL, 0);
 	struct agent_exit result = {
-		.status = error == ENOENT ? AGENT_STATUS_NOT_FOUND : AGENT_STATUS_CANT_EXEC,
+		.status = failure.error == ENOENT ? AGENT_STATUS_NOT_FOUND : AGENT_STATUS_CANT_EXEC,
 	};
 	char text[256];
-	int n = snprintf(text, sizeof(text), "mote: %s \"%.180s\": %s\n", failed,
-			 strcmp(failed, "exec") == 0 ? job->argv[0] : job->cwd, strerror(error));
+	int n = snprintf(text, sizeof(text), "mote: %s \"%.180s\": %s\n", failure.what,
+			 strcmp(failure.what, "exec") == 0 ? job->argv[0] : job->cwd,
+			 strerror(failure.error));
 
 	send_frame(r->host, AGENT_STDERR, text, (size_t)n);
 	send_frame(r->host, AGENT_EXIT, &result, sizeof(result));
