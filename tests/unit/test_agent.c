@@ -1,23 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/*
- * mote-agent's relay between a command and a fake host. It kills every process that it can, so it runs
- * as the first process of a PID namespace; where that can't be made, everything is skipped.
- */
-#include <errno.h>
-#include <fcntl.h>
-#include <poll.h>
-#include <sched.h>
+/* mote-agent's relay between a command and a fake host. */
 #include <signal.h>
 #include <string.h>
-#include <sys/ioctl.h>
-#include <sys/prctl.h>
 #include <sys/socket.h>
-#include <sys/syscall.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
+#include "agent_rig.h"
 #include "frame_peer.h"
-#include "tools/agent/agent.h"
 #include "vmm/util.h"
 
 static char frame[AGENT_JOB_MAX];
@@ -27,40 +16,12 @@ struct rig {
 	int host;
 };
 
-static pid_t fork_as_init(void)
-{
-	fflush(NULL);
-	return (pid_t)syscall(SYS_clone, (geteuid() ? CLONE_NEWUSER : 0) | CLONE_NEWPID | SIGCHLD, 0, 0,
-			      0, 0);
-}
-
-/* As main() does it, without mounts and power-off. */
-static void be_agent(int host, const struct job *job)
-{
-	/* The namespace's kill(-1) mustn't be anybody else's. */
-	if (getpid() != 1 || prctl(PR_SET_PDEATHSIG, SIGKILL) < 0)
-		_exit(1);
-	run_command(host, job);
-	shutdown(host, SHUT_WR);
-	drain(host);
-	_exit(0);
-}
-
 static void start_job(struct rig *rig, const struct job *job)
 {
 	int agent;
 
 	rig->host = peer_pair(&agent);
-	rig->pid = fork_as_init();
-	if (rig->pid < 0)
-		skip();
-	if (rig->pid == 0) {
-		/* As the guest's first process has it: three streams, the host, nothing else. */
-		if (dup3(agent, 3, O_CLOEXEC) < 0 || close_range(4, ~0u, 0) < 0)
-			_exit(1);
-		be_agent(3, job);
-	}
-	close(agent);
+	rig->pid = agent_start(agent, job);
 }
 
 static void start_command(struct rig *rig, bool tty, char *const argv[])
@@ -79,15 +40,11 @@ static void start(struct rig *rig, const char *script)
 	start_command(rig, false, (char *[]){ (char *)"sh", (char *)"-c", (char *)script, NULL });
 }
 
-/* The agent and all that it started are gone: it was the first process of the namespace. */
 static void join(struct rig *rig)
 {
-	int status;
-
 	peer_expect_end(rig->host);
 	close_fd(&rig->host);
-	assert_int_equal(waitpid(rig->pid, &status, 0), rig->pid);
-	assert_int_equal(status, 0);
+	agent_join(rig->pid);
 }
 
 static void expect_exit(struct rig *rig, uint32_t status, uint32_t signal)
@@ -349,7 +306,6 @@ static void orphans_are_reaped_while_the_command_runs(void **state)
 static void without_the_host_the_command_goes(void **state)
 {
 	struct rig rig;
-	int status;
 
 	(void)state;
 	for (int i = 0; i < 2; i++) {
@@ -357,8 +313,7 @@ static void without_the_host_the_command_goes(void **state)
 		start(&rig, i ? "exec yes" : "trap '' TERM HUP PIPE; sleep 1000");
 		usleep(100000);
 		close_fd(&rig.host);
-		assert_int_equal(waitpid(rig.pid, &status, 0), rig.pid);
-		assert_int_equal(status, 0);
+		agent_join(rig.pid);
 	}
 }
 
