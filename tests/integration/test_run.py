@@ -265,15 +265,40 @@ def test_an_orphan_that_writes_all_the_time_holds_nobody(mote):
     assert result.status == 3, result
 
 
-def test_killed_mote_leaves_no_monitor_and_no_files(mote):
+@pytest.mark.parametrize("delay", [0, 0.02, 0.1, 0.3, None])
+def test_killed_mote_leaves_no_monitor_and_no_files(delay):
+    """At any time: from its first moments, before the agent is there, to a running command."""
     before = set(os.listdir("/tmp"))
-    process = subprocess.Popen([str(BUILD / "mote"), "run", "--", "sh", "-c", "echo up; sleep 1000"],
-                               stdout=subprocess.PIPE, stdin=subprocess.DEVNULL, text=True)
-    assert process.stdout.readline() == "up\n"
+    process = start("--", "sh", "-c", "echo up; sleep 1000")
+    if delay is None:
+        assert process.stdout.readline() == b"up\n"
+    else:
+        time.sleep(delay)
     process.kill()
-    process.wait()
+    process.communicate(timeout=TIMEOUT)
     wait_for(lambda: not sh("pgrep mote-vmm || true"), what="the monitor's end")
-    assert not {n for n in set(os.listdir("/tmp")) - before if n.startswith("mote-")}
+    assert set(os.listdir("/tmp")) <= before
+
+
+def test_no_socket_is_made_in_any_directory():
+    """The agent's connection is inherited: mote needs no /tmp."""
+    result = subprocess.run(["unshare", "-m", "sh", "-c", f"cp -r {BUILD} /run/mote-copy && mount -t tmpfs -o ro none /tmp && "
+                             "/run/mote-copy/mote run -- echo hello; rm -rf /run/mote-copy"],
+                            capture_output=True, text=True, timeout=TIMEOUT, check=False)
+    assert (result.stdout, result.stderr) == ("hello\n", "")
+
+
+def test_a_command_that_wants_no_stdin_leaves_its_writer_waiting():
+    with open("/dev/zero", "rb") as zero:
+        process = start("--", "sh", "-c", "exec <&-; echo closed; sleep 4; exit 3", stdin=zero)
+        assert process.stdout.readline() == b"closed\n"
+        time.sleep(1)
+        used = lambda: sum(int(n) for n in open(f"/proc/{process.pid}/stat").read().rsplit(")")[1].split()[11:13])
+        before = used()
+        time.sleep(1)
+        assert used() - before < 10  # of 100 ticks
+        assert process.communicate(timeout=TIMEOUT) == (b"", b"")
+    assert process.returncode == 3
 
 
 def test_containers_can_run_inside(mote):

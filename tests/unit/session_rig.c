@@ -63,6 +63,8 @@ static void be_session(const struct rig *rig, int agent, int monitor, int result
 		end = session_run(&session, &err);
 	}
 	report(results, &session, end, &err);
+	if (rig->lingers && read(monitor, &(char){ 0 }, 1) < 0)
+		_exit(1);
 	session_release(&session);
 	exit(0);
 }

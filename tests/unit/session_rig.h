@@ -13,6 +13,7 @@ struct rig {
 	/* The test's to choose before rig_start; rig_init has given each end a pipe. */
 	struct run_options options;
 	int streams[3];     /* the session's stdin, stdout, stderr */
+	bool lingers;       /* the process stays, after session_run, until the monitor ends */
 
 	pid_t pid;
 	int agent;          /* the agent's end */

@@ -378,6 +378,38 @@ static void the_agents_end_waits_for_blocked_output(void **state)
 	assert_int_equal(o.exit.status, 5);
 }
 
+static void what_came_with_blocked_output_follows_it(void **state)
+{
+	static struct {
+		struct agent_frame out;
+		char bytes[60000];
+		struct agent_frame exit;
+		struct agent_exit end;
+	} burst = { { AGENT_STDOUT, 60000 }, "", { AGENT_EXIT, sizeof(struct agent_exit) }, { 6, 0 } };
+	static char before[30000];
+	struct rig rig;
+
+	(void)state;
+	rig_ready(&rig);
+	peer_send(rig.agent, AGENT_STDOUT, before, sizeof(before));
+	assert_idle(rig.pid);
+	/* Received at once; the pipe takes a part. Nothing comes after it that could wake anybody. */
+	peer_send_raw(rig.agent, &burst, sizeof(burst));
+	assert_idle(rig.pid);
+	struct outcome o;
+	char scrap[8192];
+
+	for (size_t left = sizeof(before) + sizeof(burst.bytes); left > 0;) {
+		ssize_t n = read(rig.out, scrap, sizeof(scrap));
+
+		assert_true(n > 0);
+		left -= (size_t)n;
+	}
+	o = rig_end(&rig);
+	assert_int_equal(o.end, SESSION_EXITED);
+	assert_int_equal(o.exit.status, 6);
+}
+
 static void a_signal_for_an_agent_that_hung_up_is_dropped(void **state)
 {
 	struct rig rig;
@@ -471,6 +503,15 @@ static void an_agent_that_reads_nothing_holds_nobody(void **state)
 	peer_send(rig.agent, AGENT_STDOUT, "out", 3);
 	expect_bytes(rig.out, "out", 3);
 	assert_idle(rig.pid);
+	kill(rig.pid, SIGINT);
+	/* Late, but whole and in order. */
+	uint32_t n = peer_take(rig.agent, AGENT_JOB, frame);
+
+	assert_in_range(n, sizeof(argument), AGENT_JOB_MAX);
+	assert_memory_equal(frame + sizeof(struct agent_field), argument, sizeof(argument) - 1);
+	assert_memory_equal(frame + n - 4, "mote", 4);
+	peer_expect_u32(rig.agent, AGENT_SIGNAL, SIGINT);
+	peer_expect(rig.agent, AGENT_STDIN, "x", 1);
 	assert_int_equal(rig_end(&rig).end, SESSION_TIMED_OUT);
 }
 
@@ -564,6 +605,7 @@ int main(void)
 		cmocka_unit_test(a_stdout_that_blocks_holds_no_timeout),
 		cmocka_unit_test(a_flood_holds_no_timeout),
 		cmocka_unit_test(the_agents_end_waits_for_blocked_output),
+		cmocka_unit_test(what_came_with_blocked_output_follows_it),
 		cmocka_unit_test(a_signal_for_an_agent_that_hung_up_is_dropped),
 		cmocka_unit_test(a_reader_that_leaves_closes_the_stream_for_the_command),
 		cmocka_unit_test(a_reader_that_leaves_while_output_waits_is_noticed),

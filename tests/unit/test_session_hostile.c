@@ -215,20 +215,46 @@ static void the_monitors_end_is_a_lost_microvm(void **state)
 	}
 }
 
+static void a_lost_microvm_loses_nothing_that_was_said(void **state)
+{
+	static char bytes[40000];
+	struct rig rig;
+
+	(void)state;
+	rig_init(&rig);
+	rig.options.json = true;
+	rig_start(&rig);
+	rig_take_job(&rig);
+	/* Stopped, so that all of it and both ends are there at once. */
+	kill(rig.pid, SIGSTOP);
+	rig_say_ready(&rig);
+	for (int i = 0; i < 4; i++)
+		peer_send(rig.agent, AGENT_STDOUT, bytes, sizeof(bytes));
+	rig_exit(&rig, 1, 0);
+	close_fd(&rig.agent);
+	close_fd(&rig.monitor);
+	kill(rig.pid, SIGCONT);
+	struct outcome o = rig_end(&rig);
+
+	assert_int_equal(o.end, SESSION_EXITED);
+	assert_int_equal(o.captured[1], 4 * sizeof(bytes));
+}
+
 static void at_its_end_the_agent_is_told(void **state)
 {
 	struct rig rig;
 
 	(void)state;
-	rig_ready(&rig);
+	rig_init(&rig);
+	rig.lingers = true;
+	rig_start(&rig);
+	rig_take_job(&rig);
+	rig_say_ready(&rig);
 	rig_exit(&rig, 0, 0);
-	int agent = dup(rig.agent);
-
+	peer_expect_end(rig.agent);
+	assert_int_equal(send(rig.agent, "x", 1, MSG_NOSIGNAL), -1);
+	close_fd(&rig.monitor);
 	rig_expect(&rig, SESSION_EXITED, "");
-	/* Its stdin was never read; and no more can be said. */
-	peer_expect_end(agent);
-	assert_int_equal(send(agent, "x", 1, MSG_NOSIGNAL), -1);
-	close(agent);
 }
 
 /* Frames with types and lengths that are right more often than not: whatever comes of it, it ends. */
@@ -290,6 +316,7 @@ int main(void)
 		cmocka_unit_test(a_reason_is_one_printable_line),
 		cmocka_unit_test(what_is_cut_off_is_a_lost_microvm),
 		cmocka_unit_test(the_monitors_end_is_a_lost_microvm),
+		cmocka_unit_test(a_lost_microvm_loses_nothing_that_was_said),
 		cmocka_unit_test(at_its_end_the_agent_is_told),
 		cmocka_unit_test(no_stream_of_frames_does_harm),
 	};
