@@ -4,7 +4,8 @@
  * validated in one place (config_validate) before anything on the host is touched. Keys, defaults
  * and limits are Firecracker's where it has them.
  *
- * Strings are owned by the config and allocated with malloc; NULL = not given.
+ * Strings are owned by the config and allocated with malloc; NULL = not given. Paths of files (not
+ * of sockets) may be "/dev/fd/N", an inherited file descriptor: vmm/open.h.
  */
 #ifndef MOTE_CONFIG_H
 #define MOTE_CONFIG_H
@@ -27,6 +28,7 @@
 #define CONFIG_TAP_NAME_MAX     15   /* IFNAMSIZ - 1 */
 /* sun_path without its NUL and "_4294967295", which names the socket of a guest's connection. */
 #define CONFIG_UDS_PATH_MAX     (107 - 11)
+#define CONFIG_GUEST_PORTS_MAX  8
 #define CONFIG_FILE_MAX         (1024ul * 1024) /* bytes of a config file */
 
 #define CONFIG_DEFAULT_BOOT_ARGS                                                                   \
@@ -81,7 +83,7 @@ struct config_drive {
 
 struct config_net {
 	char *iface_id;          /* 1..64 characters, [A-Za-z0-9_], unique */
-	char *host_dev_name;     /* tap device, 1..15 characters, unique */
+	char *host_dev_name;     /* tap device or "/dev/fd/N", 1..15 characters, unique */
 	bool has_mac;
 	uint8_t guest_mac[6];    /* a unicast address, unique */
 	uint16_t mtu;            /* 68..65535; 0 = not given */
@@ -89,10 +91,18 @@ struct config_net {
 	struct config_rate_limiter tx_rate_limiter;
 };
 
+/* mote's own: the guest's first connection to this port is a socket that mote-vmm inherited. */
+struct config_guest_port {
+	uint32_t port;           /* unique */
+	uint32_t fd;             /* a connected stream socket, 3..INT_MAX */
+};
+
 struct config_vsock {
 	bool set;
 	uint32_t guest_cid;      /* 3..0xfffffffe: the others have meanings of their own */
-	char *uds_path;          /* required; 1..CONFIG_UDS_PATH_MAX bytes */
+	char *uds_path;          /* 1..CONFIG_UDS_PATH_MAX bytes; required without guest_ports */
+	unsigned int n_guest_ports;
+	struct config_guest_port guest_ports[CONFIG_GUEST_PORTS_MAX];
 };
 
 struct config_entropy {

@@ -15,6 +15,7 @@
 #include "vmm/arch/x86_64/cpu.h"
 #include "vmm/boot/cmdline.h"
 #include "vmm/log.h"
+#include "vmm/open.h"
 #include "vmm/util.h"
 
 /* ---- ends: reported by any thread, acted upon by the event loop ---- */
@@ -105,17 +106,17 @@ static int prepare_kernel(struct vm *vm, struct error *err)
 {
 	const struct config_boot_source *boot = &vm->config->boot_source;
 	/* O_NONBLOCK: a FIFO under this name must be refused, not waited for. */
-	cleanup_close int kernel = open(boot->kernel_image_path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+	cleanup_close int kernel = open_file(boot->kernel_image_path, O_RDONLY | O_NONBLOCK, err);
 	cleanup_close int initrd = -1;
 	int rc;
 
 	if (kernel < 0)
-		return error_sys(err, errno, "boot-source: kernel: open \"%s\"", boot->kernel_image_path);
+		return error_wrap(err, "boot-source: kernel: open \"%s\"", boot->kernel_image_path);
 	rc = kernel_load(&vm->memory, kernel, boot->kernel_image_path, &vm->kernel, err);
 	if (rc == 0 && boot->initrd_path) {
-		initrd = open(boot->initrd_path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+		initrd = open_file(boot->initrd_path, O_RDONLY | O_NONBLOCK, err);
 		if (initrd < 0)
-			return error_sys(err, errno, "boot-source: initrd: open \"%s\"", boot->initrd_path);
+			return error_wrap(err, "boot-source: initrd: open \"%s\"", boot->initrd_path);
 		rc = initrd_load(&vm->memory, initrd, boot->initrd_path, &vm->kernel, &vm->initrd, err);
 	}
 	return rc < 0 ? error_wrap(err, "boot-source") : 0;
@@ -128,12 +129,10 @@ static int prepare_serial(struct vm *vm, struct error *err)
 
 	if (!path)
 		return serial_init(&vm->serial, &vm->loop, STDIN_FILENO, STDOUT_FILENO, err);
-	/* O_RDWR: opening a FIFO that nobody reads yet must not fail or wait. */
-	cleanup_close int fd =
-		open(path, O_RDWR | O_CREAT | O_APPEND | O_NONBLOCK | O_CLOEXEC | O_NOCTTY, 0600);
+	cleanup_close int fd = open_sink(path, err);
 
 	if (fd < 0)
-		return error_sys(err, errno, "serial: open \"%s\"", path);
+		return error_wrap(err, "serial: open \"%s\"", path);
 	return serial_init(&vm->serial, &vm->loop, -1, fd, err);
 }
 
@@ -211,6 +210,26 @@ static int add_net(struct vm *vm, const struct config_net *net, struct error *er
 	return rc < 0 ? rc : attach_virtio(vm, device, err);
 }
 
+static int add_vsock(struct vm *vm, const struct config_vsock *vsock, struct error *err)
+{
+	struct vsock_guest_port ports[CONFIG_GUEST_PORTS_MAX];
+	struct virtio_vsock_options options = {
+		.id = "vsock",
+		.guest_cid = vsock->guest_cid,
+		.uds_path = vsock->uds_path,
+		.guest_ports = ports,
+		.n_guest_ports = vsock->n_guest_ports,
+	};
+	struct virtio_device *device;
+
+	for (unsigned int i = 0; i < vsock->n_guest_ports; i++)
+		ports[i] = (struct vsock_guest_port){ .port = vsock->guest_ports[i].port,
+						      .fd = (int)vsock->guest_ports[i].fd };
+	int rc = virtio_vsock_create(&options, &vm->memory, &vm->loop, &device, err);
+
+	return rc < 0 ? rc : attach_virtio(vm, device, err);
+}
+
 /* Firecracker's order: the root drive first, so that it is /dev/vda. */
 static int prepare_virtio(struct vm *vm, struct error *err)
 {
@@ -224,15 +243,8 @@ static int prepare_virtio(struct vm *vm, struct error *err)
 				rc = add_drive(vm, &c->drives[i], err);
 	for (unsigned int i = 0; rc == 0 && i < c->n_nets; i++)
 		rc = add_net(vm, &c->nets[i], err);
-	if (rc == 0 && c->vsock.set) {
-		struct virtio_vsock_options options = {
-			.id = "vsock", .guest_cid = c->vsock.guest_cid, .uds_path = c->vsock.uds_path,
-		};
-
-		rc = virtio_vsock_create(&options, &vm->memory, &vm->loop, &device, err);
-		if (rc == 0)
-			rc = attach_virtio(vm, device, err);
-	}
+	if (rc == 0 && c->vsock.set)
+		rc = add_vsock(vm, &c->vsock, err);
 	if (rc == 0 && c->entropy.set) {
 		rc = virtio_rng_create("entropy", &vm->memory, &vm->loop, &device, err);
 		if (rc == 0)

@@ -119,8 +119,8 @@ static void listener_event(struct loop_source *source, uint32_t events)
 
 void vsock_listener_update(struct vsock_mux *mux)
 {
-	bool accepting =
-		mux->active && mux->accept_retry_ns == 0 && mux->n_greetings < VSOCK_GREETINGS_MAX;
+	bool accepting = mux->active && mux->listen_fd >= 0 && mux->accept_retry_ns == 0 &&
+			 mux->n_greetings < VSOCK_GREETINGS_MAX;
 
 	if (!accepting)
 		loop_remove(mux->loop, &mux->listener);

@@ -259,12 +259,17 @@ static void refuse(struct vsock_mux *mux, const struct vsock_packet *packet)
 	mux->n_resets++;
 }
 
-/* Connect to the Unix socket of a port that the guest wants. fd, or -1 when nobody is there. */
-static int connect_host(const struct vsock_mux *mux, uint32_t port)
+/* The Unix socket of a port that the guest wants. fd, or -1 when nobody is there. */
+static int connect_host(struct vsock_mux *mux, uint32_t port)
 {
 	struct sockaddr_un address = { .sun_family = AF_UNIX };
-	cleanup_close int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	cleanup_close int fd = vsock_ports_claim(mux, port);
 
+	if (fd >= 0)
+		return take_fd(&fd);
+	if (!mux->path[0])
+		return -1;
+	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	if (fd < 0)
 		return -1;
 	/* VSOCK_PATH_MAX leaves room for any port. */
@@ -383,7 +388,7 @@ int vsock_mux_init(struct vsock_mux *mux, const char *path, struct loop *loop,
 
 	int r = loop_add(loop, &mux->timer, mux->timer_fd, EPOLLIN, timer_event, mux, err);
 
-	return r < 0 ? r : vsock_listener_open(mux, path, err);
+	return r < 0 || !path ? r : vsock_listener_open(mux, path, err);
 }
 
 void vsock_mux_release(struct vsock_mux *mux)
@@ -393,6 +398,7 @@ void vsock_mux_release(struct vsock_mux *mux)
 	vsock_mux_stop(mux);
 	vsock_mux_reap(mux);
 	vsock_listener_close(mux);
+	vsock_ports_close(mux);
 	loop_remove(mux->loop, &mux->timer);
 	close_fd(&mux->timer_fd);
 	free(mux->table);

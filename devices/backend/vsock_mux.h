@@ -26,6 +26,7 @@
 #define VSOCK_GREETINGS_MAX   64 /* host clients without a complete CONNECT line */
 #define VSOCK_RESETS_MAX      64 /* RSTs waiting that belong to no connection */
 #define VSOCK_GREETING_MAX    32 /* bytes of a CONNECT line, its newline included */
+#define VSOCK_GUEST_PORTS_MAX 8
 #define VSOCK_HOST_PORT_FIRST (UINT32_C(1) << 30) /* of host clients: 2^30 to 2^31 - 1 */
 
 /* Long enough for a person who types the line. */
@@ -47,6 +48,12 @@ static inline void vsock_count(_Atomic uint64_t *counter, uint64_t n)
 	atomic_fetch_add_explicit(counter, n, memory_order_relaxed);
 }
 
+/* A port of the host's, and the socket that stands for it: of one connection. */
+struct vsock_guest_port {
+	uint32_t port;
+	int fd;
+};
+
 struct vsock_reset {
 	uint32_t host_port, guest_port;
 	uint16_t type;
@@ -60,7 +67,10 @@ struct vsock_mux {
 	void *owner;
 	bool active; /* between start and stop */
 
-	char path[VSOCK_PATH_MAX + 1];
+	struct vsock_guest_port guest_ports[VSOCK_GUEST_PORTS_MAX]; /* fd -1: used */
+	unsigned int n_guest_ports;
+
+	char path[VSOCK_PATH_MAX + 1]; /* "" = none, and no listening socket */
 	dev_t path_dev; /* of the socket file that we made */
 	ino_t path_ino;
 	int listen_fd;
@@ -84,7 +94,7 @@ struct vsock_mux {
 	struct vsock_counters counters;
 };
 
-/* Bind and listen. Errors: see virtio_vsock_create. */
+/* Bind and listen, unless path is NULL. Errors: see virtio_vsock_create. */
 int vsock_mux_init(struct vsock_mux *mux, const char *path, struct loop *loop,
 		   pthread_mutex_t *lock, void (*output)(void *owner), void *owner,
 		   struct error *err);
@@ -125,6 +135,15 @@ bool vsock_mux_enter_client(struct vsock_conn *conn, uint32_t guest_port);
 void vsock_mux_schedule(struct vsock_conn *conn);
 void vsock_mux_set_deadline(struct vsock_conn *conn, uint32_t ms);
 void vsock_mux_set_timer(struct vsock_mux *mux, uint64_t at_ns);
+
+/*
+ * vsock_ports.c. Take: the inherited sockets of n ports, not of more than one call; errors begin with
+ * `guest_ports[INDEX]`. Claim: the socket for a connection to port, which owns it then; -1 = none.
+ */
+int vsock_ports_take(struct vsock_mux *mux, const struct vsock_guest_port *ports, unsigned int n,
+		     struct error *err);
+int vsock_ports_claim(struct vsock_mux *mux, uint32_t port);
+void vsock_ports_close(struct vsock_mux *mux);
 
 /* vsock_listener.c */
 int vsock_listener_open(struct vsock_mux *mux, const char *path, struct error *err);

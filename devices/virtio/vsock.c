@@ -310,6 +310,9 @@ int virtio_vsock_create(const struct virtio_vsock_options *options, struct guest
 	if (r == 0) {
 		r = vsock_mux_init(&vsock->mux, options->uds_path, loop, &vsock->dev.lock, output,
 				   vsock, err);
+		if (r == 0)
+			r = vsock_ports_take(&vsock->mux, options->guest_ports,
+					     options->n_guest_ports, err);
 		if (r < 0)
 			error_wrap(err, "vsock \"%s\"", id);
 	}

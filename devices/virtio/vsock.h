@@ -8,6 +8,8 @@
  *   socket is closed.
  * - Guest to host: a guest that connects to CID 2, port P reaches the listener at "<uds_path>_<P>".
  *   Without one, or with its backlog full, the guest's connection is reset.
+ * - Guest to host, mote's own: the first connection to a port of guest_ports is the socket that was
+ *   handed over for it. Nothing in the file system has a part in that.
  *
  * Closing one direction on either side (shutdown(2)) closes that direction alone on the other.
  */
@@ -16,19 +18,24 @@
 
 #include <stdint.h>
 
+#include "devices/backend/vsock_mux.h"
 #include "devices/virtio/device.h"
 
 struct virtio_vsock_options {
 	const char *id;	      /* for messages; NULL = "vsock" */
 	uint32_t guest_cid;   /* 3 to 2^32 - 2 (§5.10.4) */
-	const char *uds_path; /* at most 96 bytes; relative to the working directory */
+	const char *uds_path; /* at most 96 bytes; relative to the working directory; NULL = none */
+	/* Inherited connected stream sockets, each taken for one connection; at most 8. */
+	const struct vsock_guest_port *guest_ports;
+	unsigned int n_guest_ports;
 };
 
 /*
  * Create the device and its listening socket: mode 0600, removed again at destroy (nothing else is,
  * should another file have taken its place). Clients wait in its backlog until the driver is up.
- * Errors: -EINVAL for a CID out of range, -ENAMETOOLONG, -EADDRINUSE when uds_path exists, else
- * those of socket(2), bind(2), timerfd_create(2), epoll_ctl(2).
+ * Errors: -EINVAL for a CID out of range or a guest port that isn't such a socket, -EBADF for one
+ * that wasn't inherited, -ENAMETOOLONG, -EADDRINUSE when uds_path exists, else those of socket(2),
+ * bind(2), timerfd_create(2), epoll_ctl(2).
  */
 int virtio_vsock_create(const struct virtio_vsock_options *options, struct guest_memory *memory,
 			struct loop *loop, struct virtio_device **out, struct error *err);

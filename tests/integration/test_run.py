@@ -3,12 +3,20 @@
 import hashlib
 import json
 import os
+import pty
 import signal
 import subprocess
+import time
 
 import pytest
 
 from conftest import BUILD, TIMEOUT, sh, wait_for
+
+
+def start(*command, **streams):
+    """mote run with pipes where nothing else is said."""
+    streams = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **streams}
+    return subprocess.Popen([str(BUILD / "mote"), "run", *command], **streams)
 
 
 def test_exit_status_is_the_commands(mote):
@@ -119,6 +127,39 @@ def test_writable_image_keeps_changes(mote, tmp_path, tree):
     assert "needs_recovery" not in sh(f"dumpe2fs -h {image} 2>/dev/null")
 
 
+def test_ext4_that_was_not_unmounted(mote, tmp_path, tree):
+    image = tmp_path / "image.ext4"
+    sh(f"mke2fs -q -t ext4 -d {tree} {image} 16M && debugfs -w -R 'feature needs_recovery' {image} 2>&1")
+    assert "needs_recovery" in sh(f"dumpe2fs -h {image} 2>/dev/null")
+    result = mote("run", "--rootfs", image, "--", "cat", "/greeting")
+    assert (result.status, result.out) == (0, "from an image\n"), result
+
+
+def test_directory_with_the_name_of_an_option(tmp_path, tree):
+    tree.rename(tmp_path / "-d")
+    process = start("--rootfs", "-d", "--", "cat", "/greeting", cwd=tmp_path)
+    assert process.communicate(timeout=TIMEOUT) == (b"from an image\n", b"")
+
+
+def test_directory_where_no_file_can_be_without_a_name(mote, tmp_path, tree):
+    """overlayfs before Linux 6.3; hosts with a newer one have nothing to test here."""
+    mounted = tmp_path / "mounted"
+    for name in ("mounted", "lower", "upper", "work"):
+        (tmp_path / name).mkdir()
+    sh(f"cd {tmp_path} && mount -t overlay o -o lowerdir=lower,upperdir=upper,workdir=work {mounted}")
+    try:
+        try:
+            os.close(os.open(mounted, os.O_TMPFILE | os.O_RDWR))
+            pytest.skip("overlayfs has O_TMPFILE here")
+        except OSError:
+            pass
+        process = start("--rootfs", str(tree), "--", "cat", "/greeting", env={**os.environ, "TMPDIR": str(mounted)})
+        assert process.communicate(timeout=TIMEOUT) == (b"from an image\n", b"")
+        assert not list(mounted.iterdir())
+    finally:
+        sh(f"umount {mounted}")
+
+
 def test_json_has_everything(mote):
     result = mote("run", "--json", "--", "sh", "-c", "echo out; echo err >&2; exit 3")
     value = json.loads(result.out)
@@ -141,15 +182,123 @@ def test_signal_goes_to_the_command_first(mote):
     assert (process.returncode, out) == (9, "got it\n"), err
 
 
-def test_killed_mote_leaves_no_monitor_and_no_files(mote):
+def test_a_signal_overtakes_stdin_that_nobody_reads():
+    with open("/dev/zero", "rb") as zero:
+        process = start("--", "sh", "-c", "trap 'echo got it; exit 9' INT; echo ready; while :; do sleep 1; done",
+                        stdin=zero)
+        assert process.stdout.readline() == b"ready\n"
+        time.sleep(1)
+        process.send_signal(signal.SIGINT)
+        assert process.communicate(timeout=TIMEOUT) == (b"got it\n", b"")
+    assert process.returncode == 9
+
+
+def test_a_command_that_reads_no_stdin_for_long_gets_it_all(mote):
+    data = os.urandom(1000000)
+    result = mote("run", "--", "sh", "-c", "sleep 12; md5sum", stdin=data, text=False)
+    assert result.out.split()[0].decode() == hashlib.md5(data).hexdigest(), result
+
+
+def test_timeout_with_a_stdout_that_blocks():
+    process = start("--timeout", "12", "--", "yes")
+    assert process.wait(timeout=TIMEOUT) == 124
+    assert process.stderr.read() == b"mote run: timed out after 12 s\n"
+
+
+def test_a_stdout_that_blocks_keeps_no_signal_and_loses_no_byte():
+    process = start("--", "sh", "-c", "trap 'exit 9' TERM; echo ready; seq 1 300000 & while :; do wait; done")
+    assert process.stdout.readline() == b"ready\n"
+    time.sleep(3)
+    process.send_signal(signal.SIGTERM)
+    out = process.communicate(timeout=TIMEOUT)[0]
+    assert process.returncode == 9
+    lines = out.split(b"\n")[:-1]
+    assert len(lines) > 1000 and lines == [b"%d" % i for i in range(1, len(lines) + 1)]
+
+
+def test_second_signal_ends_mote_with_its_number():
+    process = start("--", "sh", "-c", "trap '' TERM INT; echo ready; while :; do sleep 1; done")
+    assert process.stdout.readline() == b"ready\n"
+    process.send_signal(signal.SIGINT)
+    time.sleep(1)
+    process.send_signal(signal.SIGTERM)
+    assert process.communicate(timeout=TIMEOUT) == (b"", b"mote run: interrupted\n")
+    assert process.returncode == 128 + signal.SIGTERM
+
+
+def test_a_reader_that_leaves_ends_the_command():
+    result = subprocess.run(["bash", "-c", f"{BUILD}/mote run -- yes | head -1; echo ${{PIPESTATUS[0]}}"],
+                            capture_output=True, text=True, timeout=TIMEOUT, check=False)
+    assert (result.stdout, result.stderr) == (f"y\n{128 + signal.SIGPIPE}\n", "")
+
+
+def test_the_command_gets_sigpipe(mote):
+    result = mote("run", "--", "sh", "-c", "yes | head -1; grep SigIgn /proc/self/status")
+    assert (result.status, result.out) == (0, "y\nSigIgn:\t0000000000000000\n"), result
+
+
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "<&- >&- 2>&-"])
+def test_closed_streams(tmp_path, closed):
+    out = tmp_path / "out"
+    command = f"{BUILD}/mote run --rootfs {BUILD}/mote-root.erofs -- sh -c 'cat; echo text; exit 5' {closed}"
+    result = subprocess.run(["sh", "-c", f"exec >{out} 2>&1 </dev/null; {command}"], timeout=TIMEOUT, check=False)
+    assert (result.returncode, out.read_text()) == (5, "" if ">" in closed else "text\n")
+
+
+def test_terminal_that_is_none(mote):
+    result = mote("run", "--tty", "--", "true")
+    assert (result.status, result.err) == (125, "mote run: --tty: stdin is not a terminal\n"), result
+
+
+def test_terminal():
+    master, slave = pty.openpty()
+    process = start("--tty", "--", "sh", "-c", "test -t 0 && test -t 1 && read a && echo got $a", stdin=slave)
+    os.close(slave)
+    os.write(master, b"line\n")
+    out, err = process.communicate(timeout=TIMEOUT)
+    os.close(master)
+    assert (process.returncode, out, err) == (0, b"line\r\ngot line\r\n", b"")
+
+
+def test_an_orphan_that_writes_all_the_time_holds_nobody(mote):
+    result = mote("run", "--", "sh", "-c", "yes >&2 & exit 3")
+    assert result.status == 3, result
+
+
+@pytest.mark.parametrize("delay", [0, 0.02, 0.1, 0.3, None])
+def test_killed_mote_leaves_no_monitor_and_no_files(delay):
+    """At any time: from its first moments, before the agent is there, to a running command."""
     before = set(os.listdir("/tmp"))
-    process = subprocess.Popen([str(BUILD / "mote"), "run", "--", "sh", "-c", "echo up; sleep 1000"],
-                               stdout=subprocess.PIPE, stdin=subprocess.DEVNULL, text=True)
-    assert process.stdout.readline() == "up\n"
+    process = start("--", "sh", "-c", "echo up; sleep 1000")
+    if delay is None:
+        assert process.stdout.readline() == b"up\n"
+    else:
+        time.sleep(delay)
     process.kill()
-    process.wait()
+    process.communicate(timeout=TIMEOUT)
     wait_for(lambda: not sh("pgrep mote-vmm || true"), what="the monitor's end")
-    assert not {n for n in set(os.listdir("/tmp")) - before if n.startswith("mote-")}
+    assert set(os.listdir("/tmp")) <= before
+
+
+def test_no_socket_is_made_in_any_directory():
+    """The agent's connection is inherited: mote needs no /tmp."""
+    result = subprocess.run(["unshare", "-m", "sh", "-c", f"cp -r {BUILD} /run/mote-copy && mount -t tmpfs -o ro none /tmp && "
+                             "/run/mote-copy/mote run -- echo hello; rm -rf /run/mote-copy"],
+                            capture_output=True, text=True, timeout=TIMEOUT, check=False)
+    assert (result.stdout, result.stderr) == ("hello\n", "")
+
+
+def test_a_command_that_wants_no_stdin_leaves_its_writer_waiting():
+    with open("/dev/zero", "rb") as zero:
+        process = start("--", "sh", "-c", "exec <&-; echo closed; sleep 4; exit 3", stdin=zero)
+        assert process.stdout.readline() == b"closed\n"
+        time.sleep(1)
+        used = lambda: sum(int(n) for n in open(f"/proc/{process.pid}/stat").read().rsplit(")")[1].split()[11:13])
+        before = used()
+        time.sleep(1)
+        assert used() - before < 10  # of 100 ticks
+        assert process.communicate(timeout=TIMEOUT) == (b"", b"")
+    assert process.returncode == 3
 
 
 def test_containers_can_run_inside(mote):

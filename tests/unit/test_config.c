@@ -55,7 +55,8 @@ static void every_key_reaches_its_field(void **state)
 		"\"network-interfaces\": [{\"iface_id\": \"eth0\", \"host_dev_name\": "
 		"\"tap-mote.0\","
 		" \"guest_mac\": \"06:00:aC:10:00:fF\", \"mtu\": 1500}],"
-		"\"vsock\": {\"guest_cid\": 3, \"uds_path\": \"/v.sock\", \"vsock_id\": \"v\"},"
+		"\"vsock\": {\"guest_cid\": 3, \"uds_path\": \"/v.sock\", \"vsock_id\": \"v\","
+		" \"guest_ports\": [{\"port\": 1024, \"fd\": 7}, {\"port\": 4294967294, \"fd\": 3}]},"
 		"\"entropy\": {},"
 		"\"serial\": {\"serial_out_path\": \"/s.log\"},"
 		"\"logger\": {\"log_path\": \"/l.log\", \"level\": \"warn\", \"show_level\": true,"
@@ -96,6 +97,11 @@ static void every_key_reaches_its_field(void **state)
 	assert_true(c.vsock.set && c.entropy.set && c.serial.set);
 	assert_int_equal(c.vsock.guest_cid, 3);
 	assert_string_equal(c.vsock.uds_path, "/v.sock");
+	assert_int_equal(c.vsock.n_guest_ports, 2);
+	assert_int_equal(c.vsock.guest_ports[0].port, 1024);
+	assert_int_equal(c.vsock.guest_ports[0].fd, 7);
+	assert_int_equal(c.vsock.guest_ports[1].port, 4294967294);
+	assert_int_equal(c.vsock.guest_ports[1].fd, 3);
 	assert_string_equal(c.serial.serial_out_path, "/s.log");
 	assert_true(c.logger.set && c.logger.show_level && c.logger.show_log_origin);
 	assert_string_equal(c.logger.log_path, "/l.log");

@@ -222,6 +222,9 @@ static void strings_of_a_wrong_form_are_refused(void **state)
 		  "network-interfaces[0]: host_dev_name: \"..\" is no name for a network device" },
 		{ "{\"network-interfaces\": [{\"host_dev_name\": \"a/b\"}]}",
 		  "network-interfaces[0]: host_dev_name: \"a/b\" is no name for a network device" },
+		{ "{\"network-interfaces\": [{\"host_dev_name\": \"/dev/fd/07\"}]}",
+		  "network-interfaces[0]: host_dev_name: \"/dev/fd/07\" is no name for a network "
+		  "device" },
 		{ "{\"network-interfaces\": [{\"guest_mac\": \"6:0:ac:10:0:2\"}]}",
 		  "network-interfaces[0]: guest_mac: \"6:0:ac:10:0:2\" is not of the form "
 		  "06:00:ac:10:00:02" },
@@ -241,6 +244,18 @@ static void strings_of_a_wrong_form_are_refused(void **state)
 		  "station" },
 		{ "{\"vsock\": {\"guest_cid\": 3, \"uds_path\": \"" X64 X16 X16 "x\"}}",
 		  "vsock: uds_path: is 97 bytes long, at most 96 are allowed" },
+		{ "{\"vsock\": {\"guest_ports\": [{\"port\": 1, \"fd\": 2}]}}",
+		  "vsock: guest_ports[0]: fd: 2 is out of range (3 to 2147483647)" },
+		{ "{\"vsock\": {\"guest_ports\": [{\"port\": 1, \"fd\": 3}, {\"port\": 1, "
+		  "\"fd\": 4}]}}",
+		  "vsock: guest_ports[1]: port: 1 is already that of guest_ports[0]" },
+		{ "{\"vsock\": {\"guest_ports\": ["
+		  "{\"port\": 1, \"fd\": 3}, {\"port\": 2, \"fd\": 3},"
+		  "{\"port\": 3, \"fd\": 3}, {\"port\": 4, \"fd\": 3},"
+		  "{\"port\": 5, \"fd\": 3}, {\"port\": 6, \"fd\": 3},"
+		  "{\"port\": 7, \"fd\": 3}, {\"port\": 8, \"fd\": 3},"
+		  "{\"port\": 9, \"fd\": 3}]}}",
+		  "vsock: guest_ports[8]: at most 8 are possible" },
 	};
 
 	(void)state;
@@ -266,6 +281,12 @@ static void missing_keys_are_refused_by_name(void **state)
 		{ "{\"network-interfaces\": [{\"iface_id\": \"a\"}]}",
 		  "network-interfaces[0]: missing key \"host_dev_name\"" },
 		{ "{\"vsock\": {\"guest_cid\": 3}}", "vsock: missing key \"uds_path\"" },
+		{ "{\"vsock\": {\"guest_cid\": 3, \"guest_ports\": []}}",
+		  "vsock: missing key \"uds_path\"" },
+		{ "{\"vsock\": {\"guest_ports\": [{\"fd\": 3}]}}",
+		  "vsock: guest_ports[0]: missing key \"port\"" },
+		{ "{\"vsock\": {\"guest_ports\": [{\"port\": 3}]}}",
+		  "vsock: guest_ports[0]: missing key \"fd\"" },
 		{ "{\"metrics\": {}}", "metrics: missing key \"metrics_path\"" },
 	};
 

@@ -18,15 +18,27 @@
 
 void guest_create(struct guest *g, const char *name)
 {
+	guest_create_with_ports(g, name, NULL, 0);
+}
+
+void guest_create_with_ports(struct guest *g, const char *name,
+			     const struct vsock_guest_port *ports, unsigned int n_ports)
+{
 	struct error err = { 0 };
 
 	memset(g, 0, sizeof(*g));
 	strcpy(g->dir, "/tmp/mote-vsock-XXXXXX");
 	assert_non_null(mkdtemp(g->dir));
-	snprintf(g->path, sizeof(g->path), "%s/%s", g->dir, name);
+	if (name)
+		snprintf(g->path, sizeof(g->path), "%s/%s", g->dir, name);
 	driver_setup(&g->drv);
 
-	const struct virtio_vsock_options options = { .guest_cid = GUEST_CID, .uds_path = g->path };
+	const struct virtio_vsock_options options = {
+		.guest_cid = GUEST_CID,
+		.uds_path = name ? g->path : NULL,
+		.guest_ports = ports,
+		.n_guest_ports = n_ports,
+	};
 
 	if (virtio_vsock_create(&options, &g->drv.memory, &g->drv.loop, &g->device, &err) < 0)
 		fail_msg("%s", err.message);

@@ -52,6 +52,9 @@ struct ports {
 void guest_setup(struct guest *g, uint64_t features, unsigned int n_rx);
 /* Without the handshake; name = of the socket in its directory. */
 void guest_create(struct guest *g, const char *name);
+/* The same with sockets for these ports of the host; name NULL = no uds_path. */
+void guest_create_with_ports(struct guest *g, const char *name,
+			     const struct vsock_guest_port *ports, unsigned int n_ports);
 void guest_start(struct guest *g, uint64_t features, unsigned int n_rx);
 /* Asserts that nothing but what the test made is left in the directory, and removes it. */
 void guest_teardown(struct guest *g);

@@ -46,6 +46,22 @@ static void touch_boot_timer(void)
 	close(fd);
 }
 
+/*
+ * Without a console the kernel starts its first process with no streams. Nothing of ours may get
+ * their numbers: the command's streams take their place.
+ */
+static void occupy_standard_streams(void)
+{
+	int fd;
+
+	mknod("/dev/null", S_IFCHR | 0666, makedev(1, 3));
+	do {
+		fd = open("/dev/null", O_RDWR);
+	} while (fd >= 0 && fd <= STDERR_FILENO);
+	if (fd >= 0)
+		close(fd);
+}
+
 static int connect_to_host(void)
 {
 	struct sockaddr_vm host = {
@@ -84,6 +100,7 @@ int main(void)
 
 	clock_gettime(CLOCK_BOOTTIME, &now);
 	touch_boot_timer();
+	occupy_standard_streams();
 	ready.kernel_ns = (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
 
 	host = connect_to_host();

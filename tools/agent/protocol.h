@@ -4,8 +4,11 @@
  * the host (CID 2, AGENT_PORT). Frames: struct agent_frame, then `length` bytes. Little endian;
  * both ends are x86_64 or aarch64. The host must not trust a byte of what it receives.
  *
- *	host -> agent:  JOB first; then STDIN (length 0 = end of file), SIGNAL, WINDOW
- *	agent -> host:  READY first; then STDOUT, STDERR; ends with EXIT or FAILED
+ *	host -> agent:  JOB first; then STDIN (length 0 = end of file), SIGNAL, WINDOW, CLOSE
+ *	agent -> host:  READY first; then STDOUT, STDERR, STDIN_TAKEN; ends with EXIT or FAILED
+ *
+ * One STDIN frame is under way at most: the next may follow when STDIN_TAKEN came, which it doesn't
+ * if the command won't read. So stdin never keeps a SIGNAL from the agent. EXIT's status or signal is 0.
  */
 #ifndef MOTE_AGENT_PROTOCOL_H
 #define MOTE_AGENT_PROTOCOL_H
@@ -13,7 +16,7 @@
 #include <stdint.h>
 
 #define AGENT_PORT      1024u
-#define AGENT_VERSION   1
+#define AGENT_VERSION   2
 #define AGENT_FRAME_MAX (64u * 1024) /* bytes of payload */
 #define AGENT_JOB_MAX   (1024u * 1024)
 
@@ -22,11 +25,13 @@ enum agent_frame_type {
 	AGENT_STDIN = 2,
 	AGENT_SIGNAL = 3, /* uint32_t signal number, for the command's process group */
 	AGENT_WINDOW = 4, /* uint16_t rows, columns */
+	AGENT_CLOSE = 5,  /* uint32_t 1 = stdout or 2 = stderr, which nobody reads any more */
 	AGENT_READY = 16, /* struct agent_ready */
 	AGENT_STDOUT = 17,
 	AGENT_STDERR = 18,
 	AGENT_EXIT = 19,  /* struct agent_exit */
 	AGENT_FAILED = 20, /* text: why the command could not be run */
+	AGENT_STDIN_TAKEN = 21,
 };
 
 struct agent_frame {

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <errno.h>
+#include <fcntl.h>
 #include <limits.h>
 #include <stdio.h>
 #include <string.h>
@@ -57,10 +58,22 @@ static void help(FILE *out)
 	fprintf(out, "\n`mote COMMAND --help` says more. Example:\n\n  mote run -- uname -a\n");
 }
 
+/* A file of ours under the number of a closed stream would receive that stream's output. */
+static void occupy_standard_streams(void)
+{
+	int fd;
+
+	do {
+		fd = open("/dev/null", O_RDWR);
+	} while (fd >= 0 && fd <= STDERR_FILENO);
+	close_fd(&fd);
+}
+
 int main(int argc, char *argv[])
 {
 	const char *name = argc > 1 ? argv[1] : "";
 
+	occupy_standard_streams();
 	if (strcmp(name, "--help") == 0 || strcmp(name, "-h") == 0) {
 		help(stdout);
 		return 0;

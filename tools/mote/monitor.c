@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* mote-vmm as a child: its configuration, its sockets, its end. */
+/* mote-vmm as a child: its configuration, what it inherits, its end. */
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -9,11 +9,10 @@
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
 #include <sys/syscall.h>
-#include <sys/un.h>
 #include <sys/wait.h>
 
+#include "tools/agent/protocol.h"
 #include "tools/mote/mote.h"
 #include "tools/mote/run.h"
 #include "vmm/util.h"
@@ -27,24 +26,29 @@
 #define BOOT_ARGS_QUIET   "quiet loglevel=0 8250.nr_uarts=0 panic=-1 reboot=k"
 #define BOOT_ARGS_CONSOLE "console=ttyS0 panic=-1 reboot=k"
 
-static json_t *make_config(const struct run_options *o, const struct monitor *m,
-			   const struct root_image *root, const char *kernel, const char *initrd)
-{
-	char uds_path[96], metrics_path[64];
+/* What the monitor inherits, under the same numbers. */
+struct inheritance {
+	int config, root, metrics, agent;
+};
 
-	snprintf(uds_path, sizeof(uds_path), "%s/v", m->directory);
-	snprintf(metrics_path, sizeof(metrics_path), "/proc/self/fd/%d", m->metrics_fd);
+static json_t *make_config(const struct run_options *o, const struct inheritance *fds,
+			   const char *kernel, const char *initrd)
+{
+	char root[32], metrics[32];
+
+	snprintf(root, sizeof(root), "/dev/fd/%d", fds->root);
+	snprintf(metrics, sizeof(metrics), "/dev/fd/%d", fds->metrics);
 	json_t *config = json_pack(
-		"{s:{s:s, s:s, s:s}, s:{s:i, s:i}, s:[{s:s, s:s, s:b, s:b, s:s}], s:{s:i, s:s}, s:{}, "
+		"{s:{s:s, s:s, s:s}, s:{s:i, s:i}, s:[{s:s, s:s, s:b, s:b, s:s}], s:{s:i, s:[{s:i, s:i}]}, s:{}, "
 		"s:{s:s}, s:{s:s}}",
 		"boot-source", "kernel_image_path", kernel, "initrd_path", initrd, "boot_args",
 		o->console ? BOOT_ARGS_CONSOLE : BOOT_ARGS_QUIET,
 		"machine-config", "vcpu_count", (int)o->cpus, "mem_size_mib", (int)o->memory_mib,
-		"drives", "drive_id", "root", "path_on_host", root->path, "is_root_device", 0,
+		"drives", "drive_id", "root", "path_on_host", root, "is_root_device", 0,
 		"is_read_only", !o->writable, "io_engine", "Async",
-		"vsock", "guest_cid", GUEST_CID, "uds_path", uds_path,
+		"vsock", "guest_cid", GUEST_CID, "guest_ports", "port", (int)AGENT_PORT, "fd", fds->agent,
 		"entropy",
-		"metrics", "metrics_path", metrics_path,
+		"metrics", "metrics_path", metrics,
 		"logger", "level", "Warning");
 	if (config && o->tap)
 		json_object_set_new(config, "network-interfaces",
@@ -52,43 +56,11 @@ static json_t *make_config(const struct run_options *o, const struct monitor *m,
 	return config;
 }
 
-/* The socket that mote-vmm connects to when the guest calls CID 2, AGENT_PORT: "<uds>_<port>". */
-static int listen_for_agent(struct monitor *m, struct error *err)
-{
-	struct sockaddr_un address = { .sun_family = AF_UNIX };
-
-	snprintf(m->directory, sizeof(m->directory), "/tmp/mote-XXXXXX");
-	if (!mkdtemp(m->directory)) {
-		m->directory[0] = 0;
-		return error_sys(err, errno, "make a directory in /tmp");
-	}
-	snprintf(address.sun_path, sizeof(address.sun_path), "%s/v_%u", m->directory, AGENT_PORT);
-	m->listener = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	if (m->listener < 0 || bind(m->listener, (struct sockaddr *)&address, sizeof(address)) < 0 ||
-	    listen(m->listener, 1) < 0)
-		return error_sys(err, errno, "listen on \"%s\"", address.sun_path);
-	return 0;
-}
-
-static void remove_sockets(struct monitor *m)
-{
-	char path[96];
-
-	if (!m->directory[0])
-		return;
-	snprintf(path, sizeof(path), "%s/v_%u", m->directory, AGENT_PORT);
-	unlink(path);
-	snprintf(path, sizeof(path), "%s/v", m->directory);
-	unlink(path);
-	rmdir(m->directory);
-	m->directory[0] = 0;
-}
-
 /* In the child: only what the monitor needs survives exec. */
-static void become_monitor(const char *vmm, const struct run_options *o, int config_fd, int root_fd,
-			   int metrics_fd, pid_t parent)
+static void become_monitor(const char *vmm, const struct run_options *o, const struct inheritance *fds,
+			   pid_t parent)
 {
-	char path[64];
+	char path[32];
 	int null = open("/dev/null", O_RDWR | O_CLOEXEC);
 	sigset_t none;
 
@@ -101,45 +73,29 @@ static void become_monitor(const char *vmm, const struct run_options *o, int con
 	setpgid(0, 0);
 	dup2(null, STDIN_FILENO);
 	dup2(o->console ? STDERR_FILENO : null, STDOUT_FILENO);
-	fcntl(config_fd, F_SETFD, 0);
-	fcntl(root_fd, F_SETFD, 0);
-	fcntl(metrics_fd, F_SETFD, 0);
-	snprintf(path, sizeof(path), "/proc/self/fd/%d", config_fd);
+	fcntl(fds->config, F_SETFD, 0);
+	fcntl(fds->root, F_SETFD, 0);
+	fcntl(fds->metrics, F_SETFD, 0);
+	fcntl(fds->agent, F_SETFD, 0);
+	snprintf(path, sizeof(path), "/dev/fd/%d", fds->config);
 	execl(vmm, vmm, "--no-api", "--boot-timer", "--config-file", path, NULL);
 	dprintf(STDERR_FILENO, "mote run: exec \"%s\": %s\n", vmm, strerrordesc_np(errno));
 	_exit(MOTE_FAILED);
 }
 
-int monitor_start(struct monitor *m, const struct run_options *o, const struct root_image *root,
-		  struct error *err)
+static int write_config(const struct run_options *o, const struct inheritance *fds,
+			const char *default_kernel, const char *initrd, struct error *err)
 {
-	cleanup_free char *vmm = mote_find("mote-vmm", err);
-	cleanup_free char *initrd = vmm ? mote_find("mote-initrd.cpio", err) : NULL;
-	cleanup_free char *found = NULL;
-	cleanup_close int config_fd = memfd_create("mote-config", MFD_CLOEXEC);
-	const char *kernel = o->kernel;
+	json_t *config = make_config(o, fds, o->kernel ? o->kernel : default_kernel, initrd);
+	int rc = config ? json_dumpfd(config, fds->config, JSON_COMPACT) : -1;
 
-	*m = (struct monitor){ .pid = -1, .pidfd = -1, .listener = -1, .metrics_fd = -1 };
-	if (!initrd)
-		return -err->errnum;
-	if (!kernel)
-		kernel = found = mote_find("vmlinux-x86_64", err);
-	if (!kernel)
-		return -err->errnum;
-	m->metrics_fd = memfd_create("mote-metrics", MFD_CLOEXEC);
-	if (config_fd < 0 || m->metrics_fd < 0)
-		return error_sys(err, errno, "memfd_create");
-	int rc = listen_for_agent(m, err);
-
-	if (rc < 0)
-		return rc;
-	json_t *config = make_config(o, m, root, kernel, initrd);
-
-	rc = config ? json_dumpfd(config, config_fd, JSON_COMPACT) : -1;
 	json_decref(config);
-	if (rc < 0)
-		return error_set(err, ENOMEM, "write the monitor's configuration");
+	return rc < 0 ? error_set(err, ENOMEM, "write the monitor's configuration") : 0;
+}
 
+static int spawn(struct monitor *m, const char *vmm, const struct run_options *o,
+		 const struct inheritance *fds, struct error *err)
+{
 	pid_t self = getpid();
 
 	m->spawned_ns = monotonic_ns();
@@ -147,24 +103,40 @@ int monitor_start(struct monitor *m, const struct run_options *o, const struct r
 	if (m->pid < 0)
 		return error_sys(err, errno, "fork");
 	if (m->pid == 0)
-		become_monitor(vmm, o, config_fd, root->fd, m->metrics_fd, self);
+		become_monitor(vmm, o, fds, self);
 	m->pidfd = (int)syscall(SYS_pidfd_open, m->pid, 0);
 	return m->pidfd < 0 ? error_sys(err, errno, "pidfd_open") : 0;
 }
 
-int monitor_accept(struct monitor *m, struct error *err)
+int monitor_start(struct monitor *m, const struct run_options *o, const struct root_image *root,
+		  struct error *err)
 {
-	int fd = accept4(m->listener, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+	cleanup_free char *vmm = mote_find("mote-vmm", err);
+	cleanup_free char *initrd = vmm ? mote_find("mote-initrd.cpio", err) : NULL;
+	cleanup_free char *kernel = initrd && !o->kernel ? mote_find("vmlinux-x86_64", err) : NULL;
+	cleanup_close int config_fd = memfd_create("mote-config", MFD_CLOEXEC);
+	cleanup_close int agent_fd = -1;
+	int pair[2];
 
-	if (fd < 0)
-		return error_sys(err, errno, "accept the agent's connection");
-	/* One agent, one connection: a second one of the guest's finds nobody. */
-	close_fd(&m->listener);
-	remove_sockets(m);
-	return fd;
+	*m = (struct monitor){ .pid = -1, .pidfd = -1, .agent = -1, .metrics_fd = -1 };
+	if (!initrd || (!kernel && !o->kernel))
+		return -err->errnum;
+	m->metrics_fd = memfd_create("mote-metrics", MFD_CLOEXEC);
+	if (config_fd < 0 || m->metrics_fd < 0)
+		return error_sys(err, errno, "memfd_create");
+	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0)
+		return error_sys(err, errno, "socketpair");
+	m->agent = pair[0];
+	agent_fd = pair[1];
+
+	const struct inheritance fds = { .config = config_fd, .root = root->fd,
+					 .metrics = m->metrics_fd, .agent = agent_fd };
+	int rc = write_config(o, &fds, kernel, initrd, err);
+
+	return rc < 0 ? rc : spawn(m, vmm, o, &fds, err);
 }
 
-int monitor_stop(struct monitor *m)
+int monitor_stop(struct monitor *m, bool at_once)
 {
 	struct pollfd p = { .fd = m->pidfd, .events = POLLIN };
 	int status = 0;
@@ -172,9 +144,9 @@ int monitor_stop(struct monitor *m)
 	if (m->pid <= 0)
 		return 0;
 	/* It ends by itself when the agent powers off; if not within two seconds, it's helped. */
-	if (poll(&p, 1, 2000) != 1)
+	if (!at_once && poll(&p, 1, 2000) != 1)
 		kill(m->pid, SIGTERM);
-	if (poll(&p, 1, 2000) != 1)
+	if (at_once || poll(&p, 1, 2000) != 1)
 		kill(m->pid, SIGKILL);
 	while (waitpid(m->pid, &status, 0) < 0 && errno == EINTR)
 		;
@@ -208,9 +180,8 @@ json_t *monitor_metrics(const struct monitor *m)
 
 void monitor_release(struct monitor *m)
 {
-	monitor_stop(m);
+	monitor_stop(m, true);
 	close_fd(&m->pidfd);
-	close_fd(&m->listener);
+	close_fd(&m->agent);
 	close_fd(&m->metrics_fd);
-	remove_sockets(m);
 }

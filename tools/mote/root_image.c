@@ -6,6 +6,7 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
+#include <unistd.h>
 
 #include "tools/mote/mote.h"
 #include "tools/mote/run.h"
@@ -63,19 +64,43 @@ static int run_mkfs(const char *image_path, const char *directory, struct error 
 	return 0;
 }
 
+/* A new file without a name; -1 with errno. Not every file system has O_TMPFILE. */
+static int open_unnamed(const char *directory)
+{
+	cleanup_free char *name = NULL;
+	int fd = open(directory, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+
+	if (fd >= 0 || (errno != EOPNOTSUPP && errno != EISDIR))
+		return fd;
+	if (asprintf(&name, "%s/mote-root-XXXXXX", directory) < 0) {
+		name = NULL;
+		errno = ENOMEM;
+		return -1;
+	}
+	fd = mkostemp(name, O_CLOEXEC);
+	if (fd >= 0)
+		unlink(name);
+	return fd;
+}
+
 /* The image has no name, so nothing is left behind however mote ends. */
 static int pack(struct root_image *image, const char *directory, struct error *err)
 {
 	const char *tmp = getenv("TMPDIR");
+	/* Absolute: to mkfs.erofs a name that begins with "-" is an option. */
+	cleanup_free char *absolute = realpath(directory, NULL);
+	char name[32];
 
-	image->fd = open(tmp && *tmp ? tmp : "/tmp", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+	if (!absolute)
+		return error_sys(err, errno, "rootfs \"%s\"", directory);
+	tmp = tmp && *tmp ? tmp : "/tmp";
+	image->fd = open_unnamed(tmp);
 	if (image->fd < 0)
-		return error_sys(err, errno, "rootfs \"%s\": temporary file in \"%s\"", directory,
-				 tmp && *tmp ? tmp : "/tmp");
+		return error_sys(err, errno, "rootfs \"%s\": temporary file in \"%s\"", directory, tmp);
 	/* mkfs.erofs opens it by this name: the descriptor must survive its exec. */
 	fcntl(image->fd, F_SETFD, 0);
-	snprintf(image->path, sizeof(image->path), "/proc/self/fd/%d", image->fd);
-	int rc = run_mkfs(image->path, directory, err);
+	snprintf(name, sizeof(name), "/proc/self/fd/%d", image->fd);
+	int rc = run_mkfs(name, absolute, err);
 
 	fcntl(image->fd, F_SETFD, FD_CLOEXEC);
 	image->type = "erofs";
@@ -104,7 +129,6 @@ int root_image_open(struct root_image *image, const char *path, bool writable, s
 	image->fd = open(path, (writable ? O_RDWR : O_RDONLY) | O_CLOEXEC | O_NONBLOCK);
 	if (image->fd < 0)
 		return error_sys(err, errno, "rootfs: open \"%s\"", path);
-	snprintf(image->path, sizeof(image->path), "/proc/self/fd/%d", image->fd);
 	rc = identify(image, path, err);
 	if (rc == 0 && writable && strcmp(image->type, "ext4") != 0)
 		rc = error_set(err, EROFS, "rootfs \"%s\": %s can't be written to", path, image->type);

@@ -8,6 +8,7 @@
 
 #include "tools/mote/mote.h"
 #include "tools/mote/run.h"
+#include "tools/mote/session.h"
 #include "vmm/util.h"
 
 struct stage {
@@ -94,7 +95,7 @@ static json_t *json_text(const struct capture *c)
 
 static const char *const end_names[] = {
 	[SESSION_EXITED] = "exited",     [SESSION_FAILED] = "failed", [SESSION_LOST] = "lost",
-	[SESSION_TIMED_OUT] = "timed_out", [SESSION_KILLED] = "killed",
+	[SESSION_BROKEN] = "broken",     [SESSION_TIMED_OUT] = "timed_out", [SESSION_KILLED] = "killed",
 };
 
 static void print_json(const struct session *s, enum session_end end, int status,
@@ -104,8 +105,8 @@ static void print_json(const struct session *s, enum session_end end, int status
 	json_t *timing = json_object();
 	json_t *result = json_pack("{s:s, s:i, s:i, s:o, s:o, s:b, s:o}", "result", end_names[end],
 				   "exit_status", status, "signal", (int)s->exit.signal, "stdout",
-				   json_text(&s->output[0]), "stderr", json_text(&s->output[1]),
-				   "output_truncated", s->output[0].truncated || s->output[1].truncated,
+				   json_text(&s->output[1]), "stderr", json_text(&s->output[2]),
+				   "output_truncated", s->output[1].truncated || s->output[2].truncated,
 				   "timing", timing);
 
 	for (unsigned int i = 0; i < STAGES; i++)
@@ -129,7 +130,7 @@ static int exit_status(const struct session *s, enum session_end end)
 	case SESSION_TIMED_OUT:
 		return MOTE_TIMED_OUT;
 	case SESSION_KILLED:
-		return 130;
+		return 128 + (int)s->killed_by;
 	default:
 		return MOTE_FAILED;
 	}
@@ -161,26 +162,32 @@ static void explain(enum session_end end, const struct run_options *o, struct er
 static int run(const struct run_options *o, uint64_t start_ns, struct error *err)
 {
 	struct root_image root;
-	struct monitor monitor = { .pid = -1, .pidfd = -1, .listener = -1, .metrics_fd = -1 };
-	struct session session = { .options = o, .monitor = &monitor, .root = &root, .agent = -1,
-				   .stdin_open = true };
+	struct monitor monitor = { .pid = -1, .pidfd = -1, .agent = -1, .metrics_fd = -1 };
+	struct session session;
 	struct stage stages[STAGES] = { 0 };
 	struct termios saved;
 	enum session_end end = SESSION_LOST;
 	bool raw = false;
 	int vmm_status, status;
 
+	session_init(&session, o);
 	int rc = root_image_open(&root, o->rootfs, o->writable, err);
 
 	if (rc == 0)
+		rc = session_open(&session, err);
+	if (rc == 0)
 		rc = monitor_start(&monitor, o, &root, err);
 	if (rc == 0) {
+		session.agent = take_fd(&monitor.agent);
+		session.monitor = monitor.pidfd;
+		session.root_type = root.type;
 		raw = o->tty && make_raw(&saved);
 		end = session_run(&session, err);
 		if (raw)
 			tcsetattr(STDIN_FILENO, TCSANOW, &saved);
 	}
-	vmm_status = monitor_stop(&monitor);
+	vmm_status = monitor_stop(&monitor, end == SESSION_BROKEN || end == SESSION_TIMED_OUT ||
+						    end == SESSION_KILLED);
 	uint64_t end_ns = monotonic_ns();
 	json_t *metrics = monitor_metrics(&monitor);
 

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "tools/mote/run.h"
 #include "vmm/util.h"
@@ -195,5 +196,7 @@ int run_options_parse(struct run_options *o, int argc, char *argv[], struct erro
 		return error_set(err, EINVAL, "--writable needs --rootfs");
 	if (o->tty && o->json)
 		return error_set(err, EINVAL, "--tty and --json exclude each other");
+	if (o->tty && !isatty(STDIN_FILENO))
+		return error_set(err, ENOTTY, "--tty: stdin is not a terminal");
 	return 0;
 }

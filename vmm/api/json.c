@@ -4,9 +4,11 @@
 #include <ctype.h>
 #include <errno.h>
 #include <inttypes.h>
+#include <limits.h>
 #include <string.h>
 
 #include "vmm/api/fields.h"
+#include "vmm/open.h"
 #include "vmm/util.h"
 
 #define PARTUUID_MAX  64
@@ -49,11 +51,16 @@ static int check_partuuid(const char *text, struct error *err)
 	return ret;
 }
 
-/* What the kernel takes for the name of a device; '%' would make it a pattern to number. */
+/*
+ * What the kernel takes for the name of a device; '%' would make it a pattern to number. Or a queue
+ * that was handed over.
+ */
 static int check_tap_name(const char *text, struct error *err)
 {
 	bool valid = strcmp(text, ".") != 0 && strcmp(text, "..") != 0;
 
+	if (inherited_fd(text) >= 0)
+		return 0;
 	for (const unsigned char *c = (const unsigned char *)text; *c; c++)
 		valid = valid && isascii(*c) && isgraph(*c) && !strchr("/:%", *c);
 	return valid ? 0 : error_set(err, EINVAL, "\"%s\" is no name for a network device", text);
@@ -272,6 +279,30 @@ static int parse_vsock_id(void *member, json_t *value, struct error *err)
 	return json_is_string(value) ? 0 : fields_wrong_type("a string", value, err);
 }
 
+static int parse_guest_port(void *member, json_t *value, struct error *err)
+{
+	static const struct field fields[] = {
+		{ FIELD_UINT("port", struct config_guest_port, port, 0, UINT32_MAX - 1),
+		  .required = true },
+		/* 0 to 2 stay what they are. */
+		{ FIELD_UINT("fd", struct config_guest_port, fd, 3, INT_MAX), .required = true },
+	};
+	struct config_vsock *vsock = member;
+	struct config_guest_port fresh = { 0 };
+
+	if (vsock->n_guest_ports == CONFIG_GUEST_PORTS_MAX)
+		return error_set(err, EINVAL, "at most %d are possible", CONFIG_GUEST_PORTS_MAX);
+	int ret = fields_parse(fields, ARRAY_SIZE(fields), &fresh, value, err);
+
+	for (unsigned int i = 0; ret == 0 && i < vsock->n_guest_ports; i++)
+		if (vsock->guest_ports[i].port == fresh.port)
+			ret = error_set(err, EINVAL, "port: %u is already that of guest_ports[%u]",
+					fresh.port, i);
+	if (ret == 0)
+		vsock->guest_ports[vsock->n_guest_ports++] = fresh;
+	return ret;
+}
+
 int config_json_vsock(struct config_vsock *out, json_t *object, struct error *err)
 {
 	static const struct field fields[] = {
@@ -279,13 +310,15 @@ int config_json_vsock(struct config_vsock *out, json_t *object, struct error *er
 			     UINT32_MAX - 1),
 		  .required = true },
 		{ FIELD_STRING("uds_path", struct config_vsock, uds_path, 1, CONFIG_UDS_PATH_MAX,
-			       NULL),
-		  .required = true },
+			       NULL) },
+		{ FIELD_ARRAY("guest_ports", parse_guest_port) },
 		{ FIELD_WHOLE("vsock_id", parse_vsock_id) },
 	};
 	struct config_vsock fresh = { .set = true };
 	int ret = fields_parse(fields, ARRAY_SIZE(fields), &fresh, object, err);
 
+	if (ret == 0 && !fresh.uds_path && fresh.n_guest_ports == 0)
+		ret = error_set(err, EINVAL, "missing key \"uds_path\"");
 	config_vsock_release(ret < 0 ? &fresh : out);
 	if (ret == 0)
 		*out = fresh;
