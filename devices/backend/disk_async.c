@@ -99,12 +99,10 @@ int disk_async_open(struct disk *disk, const struct disk_options *options, struc
 		if (rc < 0)
 			return rc;
 	}
-	async->helper = disk_helper_new(disk, async->aio, options->name, err);
+	async->helper = disk_helper_new(disk, async->aio, options, err);
 	if (!async->helper)
 		return -ENOMEM;
-	if (options->start_thread)
-		disk_helper_start(async->helper);
-	return 0;
+	return options->start_thread ? disk_helper_start(async->helper, err) : 0;
 }
 
 void disk_async_close(struct disk *disk)
