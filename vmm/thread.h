@@ -24,8 +24,8 @@ enum thread_kind {
 
 /* What a kind of thread may do from now on: called once on each, as the first thing. */
 struct thread_rules {
-	int (*apply)(void *context, enum thread_kind kind, struct error *err);
-	void *context;
+	int (*apply)(const void *context, enum thread_kind kind, struct error *err);
+	const void *context;
 };
 
 #define THREAD_NAME_SIZE 16 /* with the NUL, as the kernel has it */

@@ -331,9 +331,9 @@ struct seen_rules {
 	_Atomic int kind;
 };
 
-static int see_rules(void *context, enum thread_kind kind, struct error *err)
+static int see_rules(const void *context, enum thread_kind kind, struct error *err)
 {
-	struct seen_rules *seen = context;
+	struct seen_rules *seen = (struct seen_rules *)context;
 
 	seen->calls++;
 	seen->kind = kind;
