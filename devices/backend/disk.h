@@ -127,6 +127,11 @@ void disk_kick(struct disk *disk);
 void disk_reap(struct disk *disk);
 /* Complete every request that was submitted. Waits for the storage; may take event_fd's value. */
 void disk_drain(struct disk *disk);
+/*
+ * The same without starting any: what isn't on its way to the storage is done with -ECANCELED, and
+ * what didn't get there with its error. So it needs no more than waiting.
+ */
+void disk_cancel(struct disk *disk);
 
 /* Requests accepted and not done yet. */
 unsigned int disk_in_flight(const struct disk *disk);

@@ -19,6 +19,7 @@ void disk_async_close(struct disk *disk);
 void disk_async_submit(struct disk *disk, struct disk_request *request);
 void disk_async_start(struct disk *disk);
 void disk_async_reap(struct disk *disk);
+void disk_async_cancel(struct disk *disk, bool cancelling);
 unsigned int disk_async_in_flight(const struct disk *disk);
 
 /* disk_helper.c: the thread that may block. */

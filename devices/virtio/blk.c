@@ -109,8 +109,9 @@ static void blk_reset(struct virtio_device *dev)
 {
 	struct virtio_blk *blk = to_blk(dev);
 
+	/* The driver has no use for results: so little is done here as this may be a vCPU's thread. */
 	blk->dropping = true;
-	disk_drain(&blk->disk);
+	disk_cancel(&blk->disk);
 	blk->dropping = false;
 	blk->starved = blk->pushed = false;
 	blk_slots_reset(blk);
