@@ -34,6 +34,12 @@
 #define OWN	  (-1000) /* stands for the process's id */
 #define NO_ONE	  0x3ffffe
 
+/* _exit, but not declared so: sanitizers make system calls before those, which aren't allowed. */
+static void end(int status)
+{
+	syscall(SYS_exit_group, status);
+}
+
 static void on_sigsys(int signum, siginfo_t *info, void *context)
 {
 	char line[SANDBOX_LINE_MAX];
@@ -41,10 +47,10 @@ static void on_sigsys(int signum, siginfo_t *info, void *context)
 	(void)signum;
 	(void)context;
 	if (!sandbox_describe(info, line))
-		_exit(1);
+		end(1);
 	if (write(STDOUT_FILENO, line, strlen(line)) < 0)
-		_exit(1);
-	_exit(VIOLATION);
+		end(1);
+	end(VIOLATION);
 }
 
 struct attempt {
@@ -64,12 +70,12 @@ static void in_child(const struct sandbox *sandbox, const struct attempt *attemp
 	sigaction(SIGSYS, &action, NULL);
 	prctl(PR_SET_NAME, "trial");
 	if (sandbox_enter(&err) < 0 || sandbox_apply(sandbox, attempt->kind, &err) < 0)
-		_exit(2);
+		end(2);
 	syscall(attempt->nr, a[0], a[1], a[2], a[3], a[4], a[5]);
-	_exit(0);
+	end(0);
 }
 
-/* The exit status of a process under the filter that made the call; what its handler said in line. */
+/* The exit status of a process that made the call under the filter; line: what its handler said. */
 static int try_call(const struct sandbox *sandbox, const struct attempt *attempt,
 		    char line[SANDBOX_LINE_MAX])
 {
@@ -284,9 +290,9 @@ static void the_32_bit_abi_is_not_a_way_around(void **state)
 		open("/dev/null", O_WRONLY);
 		sigaction(SIGSYS, &action, NULL);
 		if (sandbox_enter(NULL) < 0 || sandbox_apply(&sandbox, THREAD_VMM, NULL) < 0)
-			_exit(2);
+			end(2);
 		__asm__ volatile("int $0x80" : "+a"(result) : : "memory", "r8", "r9", "r10", "r11");
-		_exit(0);
+		end(0);
 	}
 	assert_int_equal(waitpid(pid, &status, 0), pid);
 	/* A kernel without that ABI has another answer. */
@@ -367,7 +373,7 @@ static void a_filter_of_a_file_is_installed(void **state)
 	assert_int_equal(try_call(&sandbox, &brk, line), 0);
 	assert_int_equal(try_call(&sandbox, &unshare, line), 0);
 	unshare.kind = THREAD_IO;
-	/* The handler may not even write or exit: the kernel ends the process. */
+	/* The handler may not even write or end: the kernel kills. */
 	assert_int_equal(try_call(&sandbox, &unshare, line), 1000 + SIGSYS);
 	sandbox_release(&sandbox);
 	unlink(path);
