@@ -59,6 +59,11 @@ bool log_enabled(enum log_level level)
 	return level <= logger.level;
 }
 
+bool log_is_stderr(void)
+{
+	return logger.fd == STDERR_FILENO;
+}
+
 uint64_t log_lines_lost(void)
 {
 	return atomic_load(&logger.lost);
@@ -91,22 +96,44 @@ void log_close(void)
 	logger.owned = false;
 }
 
+/*
+ * Not gmtime_r: it reads the host's time zone at its first call, which opens files (and the
+ * sandbox forbids that), allocates and takes a lock (and a handler of a fatal signal can't).
+ */
+void log_utc(int64_t seconds, char text[LOG_UTC_SIZE])
+{
+	/* Eras of 400 years of days, which begin in March: a leap day is the last of its year. */
+	uint64_t days = (uint64_t)seconds / 86400 + 719468, rest = (uint64_t)seconds % 86400;
+	uint64_t era = days / 146097, day = days % 146097;
+	uint64_t year = (day - day / 1460 + day / 36524 - day / 146096) / 365;
+
+	day -= 365 * year + year / 4 - year / 100;
+	uint64_t month = (5 * day + 2) / 153; /* from March */
+
+	day -= (153 * month + 2) / 5;
+	year += 400 * era + (month >= 10);
+	month = month >= 10 ? month - 9 : month + 3;
+	snprintf(text, LOG_UTC_SIZE, "%04u-%02u-%02uT%02u:%02u:%02u", (unsigned int)(year % 10000),
+		 (unsigned int)month % 100, (unsigned int)(day + 1) % 100,
+		 (unsigned int)(rest / 3600), (unsigned int)(rest / 60 % 60),
+		 (unsigned int)(rest % 60));
+}
+
 void log_line(enum log_level level, const char *file, int line, const char *fmt, ...)
 {
 	char buf[LOG_LINE_MAX];
 	char thread[16] = "?";
+	char utc[LOG_UTC_SIZE];
 	struct timespec now;
-	struct tm tm;
 	va_list ap;
 	size_t len;
 	int saved_errno = errno;
 
 	clock_gettime(CLOCK_REALTIME, &now);
-	gmtime_r(&now.tv_sec, &tm);
+	log_utc(now.tv_sec, utc);
 	prctl(PR_GET_NAME, thread);
-	len = strftime(buf, sizeof(buf), "%Y-%m-%dT%H:%M:%S", &tm);
-	len += (size_t)snprintf(buf + len, sizeof(buf) - len, ".%09ld [%s:%s", now.tv_nsec,
-				logger.id, thread);
+	len = (size_t)snprintf(buf, sizeof(buf), "%s.%09ld [%s:%s", utc, now.tv_nsec, logger.id,
+			       thread);
 	if (logger.show_level)
 		len += (size_t)snprintf(buf + len, sizeof(buf) - len, ":%s", level_names[level]);
 	if (logger.show_origin)

@@ -34,8 +34,14 @@ void log_close(void);
 int log_level_parse(const char *name, enum log_level *level);
 const char *log_level_name(enum log_level level);
 bool log_enabled(enum log_level level);
+bool log_is_stderr(void); /* what is said on stderr too need not be logged then */
 uint64_t log_lines_lost(void);
 
+/* Seconds since 1970 (not negative) as UTC: "2026-11-26T07:19:29". */
+#define LOG_UTC_SIZE 20
+void log_utc(int64_t seconds, char text[LOG_UTC_SIZE]);
+
+/* Takes no lock and allocates nothing, so that a handler of a fatal signal may call it. */
 void log_line(enum log_level level, const char *file, int line, const char *fmt, ...)
 	__attribute__((format(printf, 4, 5)));
 

@@ -5,7 +5,7 @@
  * A line that is taken in part (a full pipe, a full disk) is completed before the next one, so that
  * a reader never sees two lines run into each other.
  *
- * Everything is for the event loop's thread only.
+ * Everything but metrics_fault_from_handler is for the event loop's thread only.
  */
 #ifndef MOTE_METRICS_H
 #define MOTE_METRICS_H
@@ -53,6 +53,12 @@ int metrics_start(struct metrics *metrics, struct loop *loop, unsigned int perio
 
 /* Write a line now. False if it was lost; true also when its end waits for the next call. */
 bool metrics_write(struct metrics *metrics);
+
+/*
+ * A violation of a seccomp filter, before the process ends: a line of its own, unless one is
+ * unfinished. Async-signal-safe, and from any thread.
+ */
+void metrics_fault_from_handler(int syscall);
 
 /* If started, write the last line, which a full FIFO may cut. Stop, close, and zero metrics. */
 void metrics_close(struct metrics *metrics);

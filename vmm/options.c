@@ -19,6 +19,8 @@ enum {
 	OPT_SHOW_LEVEL,
 	OPT_SHOW_LOG_ORIGIN,
 	OPT_METRICS_PATH,
+	OPT_NO_SECCOMP,
+	OPT_SECCOMP_FILTER,
 	OPT_VERSION,
 	OPT_HELP,
 	OPT_NOT_YET, /* all from here on */
@@ -36,6 +38,8 @@ static const struct option known[] = {
 	{ "show-level", no_argument, NULL, OPT_SHOW_LEVEL },
 	{ "show-log-origin", no_argument, NULL, OPT_SHOW_LOG_ORIGIN },
 	{ "metrics-path", required_argument, NULL, OPT_METRICS_PATH },
+	{ "no-seccomp", no_argument, NULL, OPT_NO_SECCOMP },
+	{ "seccomp-filter", required_argument, NULL, OPT_SECCOMP_FILTER },
 	{ "version", no_argument, NULL, OPT_VERSION },
 	{ "help", no_argument, NULL, OPT_HELP },
 	{ "api-sock", optional_argument, NULL, OPT_NOT_YET },
@@ -45,9 +49,7 @@ static const struct option known[] = {
 	{ "metadata", optional_argument, NULL, OPT_NOT_YET },
 	{ "mmds-size-limit", optional_argument, NULL, OPT_NOT_YET },
 	{ "module", optional_argument, NULL, OPT_NOT_YET },
-	{ "no-seccomp", optional_argument, NULL, OPT_NOT_YET },
 	{ "parent-cpu-time-us", optional_argument, NULL, OPT_NOT_YET },
-	{ "seccomp-filter", optional_argument, NULL, OPT_NOT_YET },
 	{ "snapshot-version", optional_argument, NULL, OPT_NOT_YET },
 	{ "start-time-cpu-us", optional_argument, NULL, OPT_NOT_YET },
 	{ "start-time-us", optional_argument, NULL, OPT_NOT_YET },
@@ -69,6 +71,9 @@ void options_help(FILE *out)
 	      "  --show-log-origin    begin log lines with the source line they come from\n"
 	      "  --metrics-path FILE  append metrics to a file or FIFO: at the end, and every "
 	      "minute\n"
+	      "  --no-seccomp         without seccomp filters, and debuggers may attach\n"
+	      "  --seccomp-filter FILE\n"
+	      "                       filters of mote-seccomp-compile instead of the built-in ones\n"
 	      "  --version            print the version and exit\n"
 	      "  -h, --help           print this help and exit\n"
 	      "\n"
@@ -144,6 +149,12 @@ static int take_option(struct options *options, int opt, const char *value, stru
 	case OPT_METRICS_PATH:
 		options->metrics_path = value;
 		break;
+	case OPT_NO_SECCOMP:
+		options->no_seccomp = true;
+		break;
+	case OPT_SECCOMP_FILTER:
+		options->seccomp_filter = value;
+		break;
 	default: /* OPT_NO_API only needs to have been seen */
 		break;
 	}
@@ -174,6 +185,8 @@ static int required_options(const struct options *options, const bool seen[OPT_E
 {
 	if (!options->config_path)
 		return error_set(err, EINVAL, "--config-file: required: this version has no API");
+	if (options->no_seccomp && options->seccomp_filter)
+		return error_set(err, EINVAL, "--no-seccomp: can't go with --seccomp-filter");
 	if (!seen[OPT_NO_API])
 		return error_set(err, EINVAL,
 				 "--no-api: required with --config-file: this version has no API");

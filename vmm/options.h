@@ -33,6 +33,8 @@ struct options {
 	bool show_level;
 	bool show_log_origin;
 	const char *metrics_path; /* NULL = not given */
+	bool no_seccomp;
+	const char *seccomp_filter; /* NULL = the built-in ones */
 };
 
 /*

@@ -8,6 +8,9 @@
 #include <unistd.h>
 
 #include "vmm/exit.h"
+#include "vmm/log.h"
+#include "vmm/metrics.h"
+#include "vmm/sandbox/sandbox.h"
 #include "vmm/terminal.h"
 #include "vmm/util.h"
 
@@ -28,9 +31,29 @@ static const struct fatal_signal fatal_signals[] = {
 	{ SIGSYS, EXIT_BAD_SYSCALL, "mote-vmm: SIGSYS: a system call that is not allowed\n" },
 };
 
-static void on_fatal(int signum)
+/* SIGSYS for a system call that the thread's filter forbids: say it wherever somebody may look. */
+static void on_sigsys(const siginfo_t *info)
 {
+	char what[SANDBOX_LINE_MAX], line[SANDBOX_LINE_MAX + 32];
+
+	if (!sandbox_describe(info, what))
+		return;
+	snprintf(line, sizeof(line), "mote-vmm: SIGSYS: %s\n", what);
+	if (!log_is_stderr())
+		log_error("%s", what);
+	metrics_fault_from_handler(info->si_syscall);
+	if (write(STDERR_FILENO, line, strlen(line)) < 0)
+		_exit(EXIT_BAD_SYSCALL);
+	_exit(EXIT_BAD_SYSCALL);
+}
+
+/* Everything here takes no lock and allocates nothing: the thread may have been anywhere. */
+static void on_fatal(int signum, siginfo_t *info, void *context)
+{
+	(void)context;
 	terminal_restore_from_handler();
+	if (signum == SIGSYS)
+		on_sigsys(info);
 	for (unsigned int i = 0; i < ARRAY_SIZE(fatal_signals); i++) {
 		const struct fatal_signal *s = &fatal_signals[i];
 
@@ -56,7 +79,7 @@ static void on_signalfd(struct loop_source *source, uint32_t events)
 int signals_init(struct signals *signals, struct loop *loop, void (*on_stop)(void *, int),
 		 void *context, struct error *err)
 {
-	struct sigaction fatal = { .sa_handler = on_fatal };
+	struct sigaction fatal = { .sa_sigaction = on_fatal, .sa_flags = SA_SIGINFO };
 	sigset_t stops;
 
 	*signals = (struct signals){ .fd = -1, .on_stop = on_stop, .context = context };

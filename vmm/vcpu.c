@@ -9,7 +9,6 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
-#include <sys/prctl.h>
 
 #include "vmm/log.h"
 #include "vmm/util.h"
@@ -233,45 +232,38 @@ static bool park(struct vcpu *v, bool ended)
 	return run;
 }
 
-static void *vcpu_thread(void *argument)
+static void vcpu_main(void *owner, const struct error *unruled)
 {
-	struct vcpu *v = argument;
-	bool ended = false;
-	char name[16];
+	struct vcpu *v = owner;
+	bool ended = unruled;
 
-	snprintf(name, sizeof(name), "vcpu %u", v->index);
-	prctl(PR_SET_NAME, name);
+	if (unruled)
+		report(v, VM_END_MONITOR_FAILURE, "vcpu %u: %s", v->index, unruled->message);
 	while ((!ended && atomic_load(&v->group->target) == VCPU_RUNNING) || park(v, ended))
 		ended = !run_guest(v) || ended;
-	return NULL;
 }
 
-int vcpus_start(struct vcpu_group *group, struct error *err)
+int vcpus_start(struct vcpu_group *group, const struct thread_rules *rules, struct error *err)
 {
-	sigset_t all_but_kick, old;
 	int rc = 0;
 
-	/* Threads inherit the mask: process-directed signals go to the main thread alone. */
-	sigfillset(&all_but_kick);
-	sigdelset(&all_but_kick, KICK_SIGNAL);
-	for (int i = 0; i < 6; i++)
-		sigdelset(&all_but_kick,
-			  (int[]){ SIGSEGV, SIGBUS, SIGILL, SIGSYS, SIGABRT, SIGFPE }[i]);
-	pthread_sigmask(SIG_SETMASK, &all_but_kick, &old);
 	for (unsigned int i = 0; rc == 0 && i < group->n; i++) {
-		rc = pthread_create(&group->vcpus[i].thread, NULL, vcpu_thread, &group->vcpus[i]);
-		group->vcpus[i].started = rc == 0;
-		if (rc != 0)
-			error_sys(err, rc, "vcpu %u: start its thread", i);
+		struct thread *thread = &group->vcpus[i].thread;
+
+		*thread = (struct thread){
+			.kind = THREAD_VCPU, .rules = rules, .wake_signal = KICK_SIGNAL,
+			.main = vcpu_main, .owner = &group->vcpus[i],
+		};
+		snprintf(thread->name, sizeof(thread->name), "vcpu %u", i);
+		rc = thread_start(thread, err);
 	}
-	pthread_sigmask(SIG_SETMASK, &old, NULL);
-	return -rc;
+	return rc;
 }
 
 static void kick(struct vcpu *v)
 {
 	__atomic_store_n(&v->run->immediate_exit, 1, __ATOMIC_SEQ_CST);
-	pthread_kill(v->thread, KICK_SIGNAL);
+	pthread_kill(v->thread.id, KICK_SIGNAL);
 }
 
 void vcpus_set(struct vcpu_group *group, enum vcpu_target target)
@@ -282,7 +274,7 @@ void vcpus_set(struct vcpu_group *group, enum vcpu_target target)
 	atomic_store(&group->target, target);
 	pthread_cond_broadcast(&group->changed);
 	for (unsigned int i = 0; i < group->n; i++) {
-		if (!group->vcpus[i].started)
+		if (!group->vcpus[i].thread.started)
 			continue;
 		started++;
 		if (target != VCPU_RUNNING)
@@ -304,11 +296,9 @@ void vcpus_release(struct vcpu_group *group)
 	for (unsigned int i = 0; i < group->n; i++) {
 		struct vcpu *v = &group->vcpus[i];
 
-		if (v->started)
-			pthread_join(v->thread, NULL);
+		thread_join(&v->thread);
 		if (v->run)
 			munmap(v->run, group->run_size);
-		v->started = false;
 		v->run = NULL;
 		close_fd(&v->fd);
 	}

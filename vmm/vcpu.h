@@ -21,6 +21,7 @@
 #include "vmm/error.h"
 #include "vmm/kvm.h"
 #include "vmm/state.h"
+#include "vmm/thread.h"
 
 enum vcpu_target { VCPU_PAUSED, VCPU_RUNNING, VCPU_EXITED };
 
@@ -39,8 +40,7 @@ struct vcpu {
 	uint32_t index;
 	int fd;
 	struct kvm_run *run; /* shared with KVM: group->run_size bytes */
-	pthread_t thread;
-	bool started;
+	struct thread thread;
 	struct vcpu_stats stats;
 };
 
@@ -65,8 +65,11 @@ int vcpus_create(struct vcpu_group *group, const struct kvm *kvm, unsigned int n
 		 const struct bus *pio, const struct bus *mmio, vcpu_end_fn on_end, void *context,
 		 struct error *err);
 
-/* Start the threads, named "vcpu N"; they run at once if the target is VCPU_RUNNING. */
-int vcpus_start(struct vcpu_group *group, struct error *err);
+/*
+ * Start the threads, named "vcpu N", each under the rules of THREAD_VCPU (NULL = none) before
+ * anything else; they run at once if the target is VCPU_RUNNING.
+ */
+int vcpus_start(struct vcpu_group *group, const struct thread_rules *rules, struct error *err);
 
 /*
  * Change what all vCPUs do. VCPU_PAUSED returns when each is parked with its last exit completed,

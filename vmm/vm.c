@@ -187,6 +187,9 @@ static int add_drive(struct vm *vm, const struct config_drive *drive, struct err
 		.read_only = drive->is_read_only,
 		.writeback = drive->cache_type == CONFIG_CACHE_WRITEBACK,
 		.engine = drive->io_engine == CONFIG_IO_ASYNC ? DISK_ASYNC : DISK_SYNC,
+		/* No thread of ours may make another one once the guest runs. */
+		.start_thread = true,
+		.thread_rules = vm->thread_rules,
 	};
 	struct virtio_device *device;
 	int rc = virtio_blk_create(&options, &vm->memory, &vm->loop, &device, err);
@@ -279,34 +282,35 @@ static int prepare_tables(struct vm *vm, struct error *err)
 
 /* ---- opening KVM: on a thread of its own ---- */
 
-static void *open_kvm(void *context)
+static void open_kvm(void *owner, const struct error *unruled)
 {
-	struct vm *vm = context;
+	struct vm *vm = owner;
 
+	(void)unruled;
 	vm->kvm_opening.rc = kvm_open(&vm->kvm, &vm->kvm_opening.err);
-	return NULL;
 }
 
 /*
  * KVM_CREATE_VM waits, for 0.3 to 40 ms: it starts a kernel thread and moves it into our cgroup,
  * for which a cgroup2 mounted without favordynmods needs an RCU grace period. So it runs beside the
  * loading of the kernel, which is work. No thread, no gain: vm_build opens KVM itself then.
+ * Without rules: it has ended long before the guest starts.
  */
 static void start_opening_kvm(struct vm *vm)
 {
-	struct kvm_opening *o = &vm->kvm_opening;
+	struct thread *thread = &vm->kvm_opening.thread;
 
-	o->started = pthread_create(&o->thread, NULL, open_kvm, vm) == 0;
+	*thread = (struct thread){ .name = "open kvm", .main = open_kvm, .owner = vm };
+	thread_start(thread, NULL);
 }
 
 static int finish_opening_kvm(struct vm *vm, struct error *err)
 {
 	struct kvm_opening *o = &vm->kvm_opening;
 
-	if (!o->started)
+	if (!o->thread.started)
 		return kvm_open(&vm->kvm, err);
-	pthread_join(o->thread, NULL);
-	o->started = false;
+	thread_join(&o->thread);
 	if (o->rc < 0)
 		*err = o->err;
 	return o->rc;
@@ -321,6 +325,7 @@ int vm_prepare(struct vm *vm, const struct config *config, const struct vm_optio
 	vm->config = config;
 	vm->id = options->id;
 	vm->boot_timer_enabled = options->boot_timer;
+	vm->thread_rules = options->thread_rules;
 	vm->stages.start = options->start_ns;
 	vm->loop.epoll_fd = vm->kvm.fd = vm->kvm.vm_fd = vm->signals.fd = -1;
 	vm->metrics.fd = vm->metrics.timer_fd = -1;
@@ -435,17 +440,30 @@ int vm_build(struct vm *vm, struct error *err)
 
 /* ---- running ---- */
 
+/* The guest's first instruction comes last: every thread is under its rules by then. */
+static int start_guest(struct vm *vm, struct error *err)
+{
+	const struct thread_rules *rules = vm->thread_rules;
+	/* Raw only now: every message before this one was for a terminal in its normal mode. */
+	int rc = terminal_make_raw(&vm->terminal, STDIN_FILENO, err);
+
+	if (rc == 0)
+		rc = vcpus_start(&vm->vcpus, rules, err);
+	if (rc == 0 && rules)
+		rc = rules->apply(rules->context, THREAD_VMM, err);
+	if (rc < 0)
+		return rc;
+	vm->stages.running = monotonic_ns();
+	vm->state = VM_STATE_RUNNING;
+	vcpus_set(&vm->vcpus, VCPU_RUNNING);
+	return 0;
+}
+
 enum vm_end vm_run(struct vm *vm)
 {
 	struct error err = { 0 };
-	/* Raw only now: every message before this one was for a terminal in its normal mode. */
-	int rc = terminal_make_raw(&vm->terminal, STDIN_FILENO, &err);
+	int rc = start_guest(vm, &err);
 
-	vcpus_set(&vm->vcpus, VCPU_RUNNING);
-	vm->stages.running = monotonic_ns();
-	vm->state = VM_STATE_RUNNING;
-	if (rc == 0)
-		rc = vcpus_start(&vm->vcpus, &err);
 	if (rc == 0)
 		rc = loop_run(&vm->loop, &err);
 	if (rc < 0)
@@ -487,8 +505,7 @@ int vm_resume(struct vm *vm, struct error *err)
 
 void vm_release(struct vm *vm)
 {
-	if (vm->kvm_opening.started)
-		pthread_join(vm->kvm_opening.thread, NULL);
+	thread_join(&vm->kvm_opening.thread);
 	vcpus_release(&vm->vcpus);
 	/* After the vCPUs, so that the last figures are final; before the devices, which have them. */
 	metrics_close(&vm->metrics);

@@ -28,6 +28,7 @@
 #include "vmm/signals.h"
 #include "vmm/state.h"
 #include "vmm/terminal.h"
+#include "vmm/thread.h"
 #include "vmm/vcpu.h"
 
 /* Milestones, in ns of CLOCK_MONOTONIC; 0 = not reached. */
@@ -35,7 +36,7 @@ struct vm_stages {
 	uint64_t start;       /* main's first line */
 	uint64_t prepared;    /* config read, files open, kernel in memory */
 	uint64_t built;       /* KVM VM complete */
-	uint64_t running;     /* vCPU threads started: the guest's first instruction follows */
+	uint64_t running;     /* vCPU threads released: the guest's first instruction follows */
 	uint64_t guest_ready; /* first write to the boot timer */
 	uint64_t ended;
 };
@@ -44,6 +45,7 @@ struct vm {
 	const struct config *config; /* borrowed */
 	const char *id;              /* borrowed */
 	bool boot_timer_enabled;
+	const struct thread_rules *thread_rules; /* borrowed */
 	struct vm_stages stages;
 	enum vm_state state;
 
@@ -68,8 +70,7 @@ struct vm {
 
 	struct kvm kvm;
 	struct kvm_opening {         /* KVM_CREATE_VM, while the kernel is being loaded */
-		pthread_t thread;
-		bool started;
+		struct thread thread;
 		int rc;
 		struct error err;
 	} kvm_opening;
@@ -87,6 +88,8 @@ struct vm_options {
 	const char *id;
 	bool boot_timer;
 	uint64_t start_ns; /* CLOCK_MONOTONIC at the start of the process */
+	/* What each thread is put under before the guest's first instruction; NULL = nothing. */
+	const struct thread_rules *thread_rules;
 };
 
 /* vm may be uninitialised memory. Whatever happens, vm_release must follow. */

@@ -353,6 +353,15 @@ void disk_drain(struct disk *disk)
 	}
 }
 
+void disk_cancel(struct disk *disk)
+{
+	if (!disk->async)
+		return;
+	disk_async_cancel(disk, true);
+	disk_drain(disk);
+	disk_async_cancel(disk, false);
+}
+
 const char *disk_op_name(enum disk_op op)
 {
 	static const char *const names[DISK_OPS] = {

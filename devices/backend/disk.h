@@ -28,6 +28,7 @@
 #include <sys/uio.h>
 
 #include "vmm/error.h"
+#include "vmm/thread.h"
 
 #define DISK_SECTOR_SIZE 512u
 
@@ -60,7 +61,12 @@ struct disk_options {
 	const char *name; /* for the helper thread's name and for log lines */
 	bool read_only;
 	enum disk_engine engine;
-	bool start_thread; /* the helper thread now, not at its first request */
+	/*
+	 * DISK_ASYNC: the helper thread now, not at its first request; a refusal is an error then.
+	 * Otherwise its work is done by the thread that submits, with a warning.
+	 */
+	bool start_thread;
+	const struct thread_rules *thread_rules; /* of the helper thread; NULL = none */
 	/*
 	 * Borrowed eventfd, non-blocking. DISK_ASYNC adds to it when there's something to reap; the
 	 * owner watches it, reads it and calls disk_reap(). DISK_SYNC doesn't use it.
@@ -100,7 +106,7 @@ struct disk {
  * read-only one against writers (F_OFD_SETLK; a file system without locks gives a warning). A
  * regular file's size is rounded down to whole sectors, with a warning.
  * Errors: those of open(2), -EBUSY if another process (or disk) has it locked, -EINVAL for anything
- * that isn't a disk image, those of io_setup(2).
+ * that isn't a disk image, those of io_setup(2) and of pthread_create(3).
  */
 int disk_open(struct disk *disk, const struct disk_options *options, struct error *err);
 
@@ -121,6 +127,11 @@ void disk_kick(struct disk *disk);
 void disk_reap(struct disk *disk);
 /* Complete every request that was submitted. Waits for the storage; may take event_fd's value. */
 void disk_drain(struct disk *disk);
+/*
+ * The same without starting any: what isn't on its way to the storage is done with -ECANCELED, and
+ * what didn't get there with its error. So it needs no more than waiting.
+ */
+void disk_cancel(struct disk *disk);
 
 /* Requests accepted and not done yet. */
 unsigned int disk_in_flight(const struct disk *disk);

@@ -23,6 +23,7 @@ struct disk_async {
 	bool nowait_write;	  /* buffered writes may try RWF_NOWAIT */
 	struct disk_list pending; /* submitted, not started */
 	unsigned int n_pending, n_running;
+	bool cancelling; /* nothing is started any more, nor tried again */
 	struct disk_request *exclusive; /* running alone */
 	struct disk_helper *helper;
 };
@@ -99,12 +100,10 @@ int disk_async_open(struct disk *disk, const struct disk_options *options, struc
 		if (rc < 0)
 			return rc;
 	}
-	async->helper = disk_helper_new(disk, async->aio, options->name, err);
+	async->helper = disk_helper_new(disk, async->aio, options, err);
 	if (!async->helper)
 		return -ENOMEM;
-	if (options->start_thread)
-		disk_helper_start(async->helper);
-	return 0;
+	return options->start_thread ? disk_helper_start(async->helper, err) : 0;
 }
 
 void disk_async_close(struct disk *disk)
@@ -240,12 +239,33 @@ static bool submit_batch(struct disk *disk, struct disk_request **batch, unsigne
 	return true;
 }
 
+static void cancel_pending(struct disk *disk)
+{
+	struct disk_async *async = disk->async;
+	struct disk_request *request;
+
+	while ((request = disk_list_pop(&async->pending))) {
+		async->n_pending--;
+		async->n_running++;
+		finish(disk, request, -ECANCELED);
+	}
+}
+
+void disk_async_cancel(struct disk *disk, bool cancelling)
+{
+	disk->async->cancelling = cancelling;
+}
+
 void disk_async_start(struct disk *disk)
 {
 	struct disk_async *async = disk->async;
 	struct disk_request *batch[BATCH], *request;
 	unsigned int n = 0;
 
+	if (async->cancelling) {
+		cancel_pending(disk);
+		return;
+	}
 	while ((request = async->pending.head) && !async->exclusive) {
 		if (needs_exclusion(disk, request)) {
 			if (async->n_running > 0)
@@ -274,6 +294,8 @@ static void handle_event(struct disk *disk, struct disk_request *request, long r
 	}
 	if (result == (long)request->len) {
 		finish(disk, request, 0);
+	} else if (disk->async->cancelling) {
+		finish(disk, request, result < 0 ? (int)result : -ECANCELED);
 	} else if (result == -EAGAIN && request->stage == DISK_STAGE_NOWAIT) {
 		to_helper(disk, request, DISK_STAGE_WAIT);
 	} else if (result >= 0 || result == -EAGAIN || result == -EINVAL || result == -EINTR ||

@@ -5,7 +5,6 @@
  */
 #include <errno.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdio.h>
 
 #include "devices/backend/disk_internal.h"
@@ -18,10 +17,8 @@
 struct disk_helper {
 	struct disk *disk;
 	io_context_t aio;
-	char name[16];
-	bool started;
+	struct thread thread;
 	bool refused; /* there's no thread to be had: requests are done in place */
-	pthread_t thread;
 	pthread_mutex_t lock; /* protects what follows */
 	pthread_cond_t wake;
 	bool stop;
@@ -53,11 +50,13 @@ static void put_done(struct disk_helper *helper, struct disk_request *request)
 	disk_event_raise(helper->disk->event_fd);
 }
 
-static void *helper_main(void *arg)
+static void helper_main(void *owner, const struct error *unruled)
 {
-	struct disk_helper *helper = arg;
+	struct disk_helper *helper = owner;
+	bool ours;
 
-	pthread_setname_np(pthread_self(), helper->name);
+	if (unruled)
+		log_error("thread \"%s\": %s: its I/O fails", helper->thread.name, unruled->message);
 	pthread_mutex_lock(&helper->lock);
 	while (!helper->stop) {
 		struct disk_request *request = disk_list_pop(&helper->todo);
@@ -67,35 +66,18 @@ static void *helper_main(void *arg)
 			continue;
 		}
 		pthread_mutex_unlock(&helper->lock);
-		if (carry_out(helper, request))
+		/* A thread that could not be confined touches nothing that the guest can choose. */
+		request->result = -EIO;
+		ours = unruled || carry_out(helper, request);
+		if (ours)
 			put_done(helper, request);
 		pthread_mutex_lock(&helper->lock);
 	}
 	pthread_mutex_unlock(&helper->lock);
-	return NULL;
 }
 
-/* With all signals blocked: they're for the threads that know what to do with them. */
-static int start_thread(struct disk_helper *helper)
-{
-	pthread_attr_t attr;
-	sigset_t all, before;
-	int rc;
-
-	rc = pthread_attr_init(&attr);
-	if (rc != 0)
-		return -rc;
-	pthread_attr_setstacksize(&attr, STACK_SIZE);
-	sigfillset(&all);
-	pthread_sigmask(SIG_SETMASK, &all, &before);
-	rc = pthread_create(&helper->thread, &attr, helper_main, helper);
-	pthread_sigmask(SIG_SETMASK, &before, NULL);
-	pthread_attr_destroy(&attr);
-	return -rc;
-}
-
-struct disk_helper *disk_helper_new(struct disk *disk, io_context_t aio, const char *name,
-				    struct error *err)
+struct disk_helper *disk_helper_new(struct disk *disk, io_context_t aio,
+				    const struct disk_options *options, struct error *err)
 {
 	struct disk_helper *helper = calloc(1, sizeof(*helper));
 
@@ -105,7 +87,11 @@ struct disk_helper *disk_helper_new(struct disk *disk, io_context_t aio, const c
 	}
 	helper->disk = disk;
 	helper->aio = aio;
-	snprintf(helper->name, sizeof(helper->name), "disk %s", name);
+	helper->thread = (struct thread){
+		.kind = THREAD_IO, .rules = options->thread_rules, .stack_size = STACK_SIZE,
+		.main = helper_main, .owner = helper,
+	};
+	snprintf(helper->thread.name, sizeof(helper->thread.name), "disk %s", options->name);
 	pthread_mutex_init(&helper->lock, NULL);
 	pthread_cond_init(&helper->wake, NULL);
 	disk_list_init(&helper->todo);
@@ -115,35 +101,31 @@ struct disk_helper *disk_helper_new(struct disk *disk, io_context_t aio, const c
 
 void disk_helper_free(struct disk_helper *helper)
 {
-	if (helper->started) {
+	if (helper->thread.started) {
 		pthread_mutex_lock(&helper->lock);
 		helper->stop = true;
 		pthread_cond_signal(&helper->wake);
 		pthread_mutex_unlock(&helper->lock);
-		pthread_join(helper->thread, NULL);
+		thread_join(&helper->thread);
 	}
 	pthread_cond_destroy(&helper->wake);
 	pthread_mutex_destroy(&helper->lock);
 	free(helper);
 }
 
-void disk_helper_start(struct disk_helper *helper)
+int disk_helper_start(struct disk_helper *helper, struct error *err)
 {
-	int rc;
-
-	if (helper->started || helper->refused)
-		return;
-	rc = start_thread(helper);
-	helper->started = rc == 0;
-	helper->refused = rc != 0;
-	if (rc != 0)
-		log_warn("thread \"%s\": pthread_create: %s; I/O may delay other devices",
-			 helper->name, strerrordesc_np(-rc));
+	return thread_start(&helper->thread, err);
 }
 
 void disk_helper_submit(struct disk_helper *helper, struct disk_request *request)
 {
-	disk_helper_start(helper);
+	struct error err = { 0 };
+
+	if (!helper->thread.started && !helper->refused && disk_helper_start(helper, &err) < 0) {
+		helper->refused = true;
+		log_warn("%s; I/O may delay other devices", err.message);
+	}
 	if (helper->refused) {
 		if (carry_out(helper, request))
 			put_done(helper, request);

@@ -19,6 +19,7 @@ void disk_async_close(struct disk *disk);
 void disk_async_submit(struct disk *disk, struct disk_request *request);
 void disk_async_start(struct disk *disk);
 void disk_async_reap(struct disk *disk);
+void disk_async_cancel(struct disk *disk, bool cancelling);
 unsigned int disk_async_in_flight(const struct disk *disk);
 
 /* disk_helper.c: the thread that may block. */
@@ -27,13 +28,16 @@ struct disk_helper;
 /* Whether to carry the request out, or only to submit it to libaio without RWF_NOWAIT. */
 enum disk_stage { DISK_STAGE_NOWAIT, DISK_STAGE_WAIT, DISK_STAGE_DO };
 
-struct disk_helper *disk_helper_new(struct disk *disk, io_context_t aio, const char *name,
-				    struct error *err);
+struct disk_helper *disk_helper_new(struct disk *disk, io_context_t aio,
+				    const struct disk_options *options, struct error *err);
 /* Only with nothing in flight. */
 void disk_helper_free(struct disk_helper *helper);
-/* Start the thread, if it isn't yet. Without one (see the log) requests are carried out in place. */
-void disk_helper_start(struct disk_helper *helper);
-/* Give it a request whose stage says what to do. */
+/* Start the thread now. Errors: those of pthread_create(3). */
+int disk_helper_start(struct disk_helper *helper, struct error *err);
+/*
+ * Give it a request whose stage says what to do. The first one starts the thread; if there is none
+ * to be had (see the log), requests are carried out in place.
+ */
 void disk_helper_submit(struct disk_helper *helper, struct disk_request *request);
 /* Take the list of requests that it carried out (not those that libaio now has). */
 struct disk_request *disk_helper_take_done(struct disk_helper *helper);

@@ -68,7 +68,7 @@ struct serial {
 	bool flushing;		   /* a thread is writing from the ring */
 	bool out_failed;	   /* logged */
 	uint32_t tx_start, tx_len; /* ring in tx */
-	uint8_t *tx;		   /* SERIAL_TX_BUFFER bytes, allocated on first need */
+	uint8_t *tx;		   /* SERIAL_TX_BUFFER bytes; NULL without output */
 };
 
 extern const struct bus_ops serial_bus_ops; /* device pointer: struct serial * */

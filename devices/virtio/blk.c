@@ -109,8 +109,9 @@ static void blk_reset(struct virtio_device *dev)
 {
 	struct virtio_blk *blk = to_blk(dev);
 
+	/* The driver has no use for results: so little is done here as this may be a vCPU's thread. */
 	blk->dropping = true;
-	disk_drain(&blk->disk);
+	disk_cancel(&blk->disk);
 	blk->dropping = false;
 	blk->starved = blk->pushed = false;
 	blk_slots_reset(blk);
@@ -226,6 +227,7 @@ static struct disk_options disk_options(struct virtio_blk *blk, const char *path
 				      .read_only = blk->read_only,
 				      .engine = blk->engine,
 				      .start_thread = blk->start_thread,
+				      .thread_rules = blk->thread_rules,
 				      .event_fd = blk->event_fd,
 				      .done = blk_request_done,
 				      .owner = blk };
@@ -269,6 +271,7 @@ int virtio_blk_create(const struct virtio_blk_options *options, struct guest_mem
 	blk->read_only = options->read_only;
 	blk->engine = options->engine;
 	blk->start_thread = options->start_thread;
+	blk->thread_rules = options->thread_rules;
 	memcpy(blk->serial, options->id, strnlen(options->id, sizeof(blk->serial)));
 	rc = virtio_device_init(&blk->dev, &blk_ops, options->id, memory, loop,
 				offered_features(options), &blk->config, CONFIG_SIZE, 1,

@@ -27,10 +27,10 @@ struct virtio_blk_options {
 	enum disk_engine engine;
 	/*
 	 * DISK_ASYNC: start its helper thread now, for callers that will forbid new threads (seccomp).
-	 * Else it is started by the first request that needs it. A refusal is no error: what would
-	 * have been its work is done on the event loop's thread then, with a warning.
+	 * Else it is started by the first request that needs it, on the thread that has it.
 	 */
 	bool start_thread;
+	const struct thread_rules *thread_rules; /* of the helper thread; NULL = none */
 };
 
 /*

@@ -33,6 +33,7 @@ struct virtio_blk {
 	struct virtio_device dev;
 	bool read_only;
 	bool start_thread;
+	const struct thread_rules *thread_rules;
 	enum disk_engine engine;
 	struct disk disk;
 	struct virtio_blk_config config;

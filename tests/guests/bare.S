@@ -82,6 +82,33 @@ start:
 	mov	$(5 << 2 | 1 << 5), %al
 	mov	$0x600, %dx
 	out	%al, %dx
+#elif defined(GUEST_FETCH_MMIO)
+	/* Where there's nothing but devices KVM can't fetch instructions. */
+	mov	$0xd0000000, %eax
+	jmp	*%eax
+#elif defined(GUEST_DISK_RESET)
+	/*
+	 * The first virtio device, a disk: 21 reads of 64 KiB, and a reset while they are in flight;
+	 * 300 times, each a little later than the one before. Then power off.
+	 */
+	mov	$300, %ebp
+1:	mov	$disk_setup, %esi
+2:	lodsl
+	mov	%eax, %edi
+	lodsl
+	mov	%eax, 0xc0001000(%edi)
+	cmp	$disk_setup_end, %esi
+	jne	2b
+	mov	$301, %ecx
+	sub	%ebp, %ecx
+	shl	$7, %ecx
+3:	loop	3b
+	movl	$0, 0xc0001070
+	dec	%ebp
+	jnz	1b
+	mov	$(5 << 2 | 1 << 5), %al
+	mov	$0x600, %dx
+	out	%al, %dx
 #else
 #error "which guest?"
 #endif
@@ -94,4 +121,38 @@ no_idt:	.word	0
 message:
 	.ascii	"rep outsb works\n"
 message_end:
+#ifdef GUEST_DISK_RESET
+	.balign	4
+disk_setup: /* register, value: a driver's start (virtio 1.2 §3.1.1), then the notification */
+	.long	0x70, 0, 0x70, 1, 0x70, 3, 0x24, 1, 0x20, 1, 0x24, 0, 0x20, 0, 0x70, 0xb
+	.long	0x30, 0, 0x38, 64, 0x80, descriptors, 0x84, 0, 0x90, avail, 0x94, 0, 0xa0, used, 0xa4, 0
+	.long	0x44, 1, 0x70, 0xf, 0x50, 0
+disk_setup_end:
+	.balign	16
+descriptors: /* header, 64 KiB at 4 MiB, status: 21 times */
+	.set	i, 0
+	.rept	21
+	.quad	header
+	.long	16
+	.word	1, 3 * i + 1
+	.quad	0x400000
+	.long	0x10000
+	.word	3, 3 * i + 2
+	.quad	status
+	.long	1
+	.word	2, 0
+	.set	i, i + 1
+	.endr
+avail:	.word	0, 21
+	.set	i, 0
+	.rept	21
+	.word	3 * i
+	.set	i, i + 1
+	.endr
+	.balign	16
+header:	.quad	0, 0	/* read, sector 0 */
+status:	.byte	0
+	.balign	16
+used:	.skip	6 + 8 * 64
+#endif
 	.section .note.GNU-stack, "", @progbits

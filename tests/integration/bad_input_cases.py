@@ -362,6 +362,14 @@ CASES = [
          exactly('metrics: open "none/m": No such file or directory'),
          config=base_config(metrics={"metrics_path": "none/m"})),
 
+    # Files of seccomp filters.
+    *(Case(f"seccomp filter: {path}", exactly(f'seccomp filter "{path}": {why}'), config=base_config(),
+           more=["--seccomp-filter", path])
+      for path, why in [("none/f", "open: No such file or directory"),
+                        ("directory", "not a regular file of 1 to 24640 bytes"),
+                        ("empty", "not a regular file of 1 to 24640 bytes"),
+                        ("kernel.elf", "not made by mote-seccomp-compile --binary")]),
+
     # KVM: what the configuration names is good, and given back.
     kvm("no /dev/kvm", 'open "/dev/kvm": No such file or directory', "mount -t tmpfs none /dev"),
     kvm("no permission for /dev/kvm", 'open "/dev/kvm": Permission denied',

@@ -14,7 +14,7 @@
 #include "disk_faults.h"
 #include "vmm/util.h"
 
-static void on_done(struct disk_request *request, void *owner)
+void rig_on_done(struct disk_request *request, void *owner)
 {
 	struct rig *rig = owner;
 
@@ -86,7 +86,7 @@ void rig_open(struct rig *rig, enum rig_mode mode)
 					.name = "test",
 					.engine = mode == RIG_SYNC ? DISK_SYNC : DISK_ASYNC,
 					.event_fd = rig->event_fd,
-					.done = on_done,
+					.done = rig_on_done,
 					.owner = rig };
 	struct error err = { 0 };
 

@@ -47,6 +47,9 @@ void rig_make_loop(struct rig *rig, uint64_t size, uint32_t sector_size);
 /* Close the disk and delete the file. */
 void rig_teardown(struct rig *rig);
 
+/* The done callback of the rig's disk, whose owner is the rig. */
+void rig_on_done(struct disk_request *request, void *owner);
+
 /* Wait for the eventfd (at most 10 s) and reap once. */
 void rig_reap(struct rig *rig);
 /* Submit, start and wait for one request. Returns its result. */

@@ -8,6 +8,7 @@
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -314,6 +315,29 @@ static void log_never_blocks_and_counts_what_it_loses(void **state)
 	unlink(path);
 }
 
+static void log_time_is_what_the_c_library_says(void **state)
+{
+	static const int64_t around[] = { 0, 951782400 /* 2000-02-29 */, 1709164800 /* 2024-02-29 */,
+					  4107542400 /* 2100-03-01 */, 253402214400 /* 9999-12-31 */ };
+	uint64_t random = 88172645463325252u;
+	char text[LOG_UTC_SIZE], want[LOG_UTC_SIZE];
+
+	(void)state;
+	for (unsigned int i = 0; i < 200000; i++) {
+		random ^= random << 13;
+		random ^= random >> 7;
+		random ^= random << 17;
+		time_t t = i < 50000 ? around[i % 5] + (time_t)(i / 5 % 86400)
+				     : (time_t)(random % 253402300800);
+		struct tm tm;
+
+		gmtime_r(&t, &tm);
+		strftime(want, sizeof(want), "%Y-%m-%dT%H:%M:%S", &tm);
+		log_utc(t, text);
+		assert_string_equal(text, want);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -330,6 +354,7 @@ int main(void)
 		cmocka_unit_test(loop_forgets_removed_sources_of_the_same_batch),
 		cmocka_unit_test(loop_runs_until_stopped_and_honours_modify),
 		cmocka_unit_test(log_levels_parse),
+		cmocka_unit_test(log_time_is_what_the_c_library_says),
 		cmocka_unit_test(log_never_blocks_and_counts_what_it_loses),
 	};
 

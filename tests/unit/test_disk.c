@@ -367,6 +367,70 @@ static void helper_thread_is_named_and_lazy_if_wanted(void **state)
 	free(buffer);
 }
 
+struct seen_rules {
+	int result;
+	_Atomic int calls;
+	_Atomic int kind;
+};
+
+static int see_rules(const void *context, enum thread_kind kind, struct error *err)
+{
+	struct seen_rules *seen = (struct seen_rules *)context;
+
+	seen->calls++;
+	seen->kind = kind;
+	return seen->result < 0 ? error_sys(err, -seen->result, "rules") : 0;
+}
+
+/* Rules come first, and a thread that they can't be applied to does nothing for the guest. */
+static void helper_thread_is_under_its_rules_or_does_no_io(void **state)
+{
+	static const int results[][2] = { { 0, 0 }, { -EPERM, -EIO } };
+
+	(void)state;
+	for (unsigned int i = 0; i < ARRAY_SIZE(results); i++) {
+		struct disk_request discard = { .op = DISK_DISCARD, .len = 4096 };
+		struct seen_rules seen = { .result = results[i][0] };
+		struct thread_rules rules = { see_rules, &seen };
+		struct rig rig;
+
+		rig_setup(&rig, RIG_DISK, MIB, RIG_ASYNC);
+		disk_close(&rig.disk);
+		struct disk_options options = { .path = rig.path,
+						.name = "t",
+						.engine = DISK_ASYNC,
+						.event_fd = rig.event_fd,
+						.done = rig_on_done,
+						.owner = &rig,
+						.thread_rules = &rules };
+		assert_int_equal(disk_open(&rig.disk, &options, NULL), 0);
+		assert_int_equal(rig_do(&rig, &discard), results[i][1]);
+		assert_int_equal(rig_do(&rig, &discard), results[i][1]);
+		assert_int_equal(seen.calls, 1);
+		assert_int_equal(seen.kind, THREAD_IO);
+		rig_teardown(&rig);
+	}
+}
+
+static void a_thread_that_is_wanted_at_once_must_be_there(void **state)
+{
+	struct error err = { 0 };
+	struct rig rig;
+
+	(void)state;
+	rig_make_file(&rig, RIG_DISK, MIB);
+	struct disk_options options = { .path = rig.path,
+					.name = "t",
+					.engine = DISK_ASYNC,
+					.event_fd = rig.event_fd,
+					.start_thread = true };
+	disk_faults.no_thread = true;
+	assert_int_equal(disk_open(&rig.disk, &options, &err), -EAGAIN);
+	assert_string_equal(err.message, "thread \"disk t\": pthread_create: "
+					 "Resource temporarily unavailable");
+	rig_teardown(&rig);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -380,6 +444,8 @@ int main(void)
 		cmocka_unit_test(aio_contexts_shrink_before_they_fail),
 		cmocka_unit_test(discard_gives_space_back_and_zeroes_may_keep_it),
 		cmocka_unit_test(helper_thread_is_named_and_lazy_if_wanted),
+		cmocka_unit_test(helper_thread_is_under_its_rules_or_does_no_io),
+		cmocka_unit_test(a_thread_that_is_wanted_at_once_must_be_there),
 	};
 
 	disk_faults_reset();

@@ -416,6 +416,46 @@ static void close_waits_for_what_is_in_flight(void **state)
 	free(buffer);
 }
 
+/* A cancel starts nothing, tries nothing again and needs no thread; afterwards all is as before. */
+static void what_is_cancelled_is_not_started(void **state)
+{
+	static const int results[] = { -ECANCELED, -EAGAIN };
+	uint8_t *buffer = rig_alloc(4096);
+	struct iovec iov = { buffer, 4096 };
+	struct rig rig;
+
+	(void)state;
+	rig_skip_without_direct_io();
+	rig_setup(&rig, RIG_DISK, MIB, RIG_ASYNC);
+	for (unsigned int i = 0; i < ARRAY_SIZE(results); i++) {
+		struct disk_request requests[3];
+
+		disk_faults_reset();
+		disk_faults.would_block = true;
+		rig.n_done = 0;
+		for (unsigned int k = 0; k < 3; k++) {
+			requests[k] = (struct disk_request){
+				.op = DISK_READ, .len = 4096, .iov = &iov, .n_iov = 1
+			};
+			disk_submit(&rig.disk, &requests[k]);
+		}
+		if (i == 1)
+			disk_kick(&rig.disk);
+		disk_cancel(&rig.disk);
+		assert_int_equal(rig.n_done, 3);
+		for (unsigned int k = 0; k < 3; k++)
+			assert_int_equal(requests[k].result, results[i]);
+		assert_int_equal(disk_in_flight(&rig.disk), 0);
+		assert_int_equal(disk_faults.submits, i); /* one batch */
+		assert_int_equal(disk_faults.threads, 0);
+	}
+	disk_faults_reset();
+	assert_int_equal(rig_read(&rig, 0, buffer, 4096), 0);
+	assert_int_equal(disk_faults.submits, 1);
+	rig_teardown(&rig);
+	free(buffer);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -433,6 +473,7 @@ int main(void)
 		cmocka_unit_test(discards_that_the_host_refuses_do_nothing),
 		cmocka_unit_test(slow_storage_holds_up_nobody_but_a_drain),
 		cmocka_unit_test(close_waits_for_what_is_in_flight),
+		cmocka_unit_test(what_is_cancelled_is_not_started),
 	};
 
 	disk_faults_reset();

@@ -260,6 +260,50 @@ static void a_full_disk_loses_lines(void **state)
 	loop_release(&loop);
 }
 
+/* From a handler: only while metrics run, and never into the middle of a line. */
+static void a_violation_is_a_line_of_its_own(void **state)
+{
+	static const char *const ids[] = { NULL, "vm-7" };
+	struct metrics metrics;
+	struct loop loop;
+	struct source source = { 0 };
+	FILE *f;
+
+	(void)state;
+	loop_init(&loop, NULL);
+	metrics_fault_from_handler(1); /* nothing is open */
+	for (unsigned int i = 0; i < 2; i++) {
+		assert_int_equal(metrics_open(&metrics, path, ids[i], NULL), 0);
+		metrics_fault_from_handler(2); /* nor running */
+		assert_int_equal(metrics_start(&metrics, &loop, METRICS_PERIOD_MS, fill, &source, NULL),
+				 0);
+		metrics_fault_from_handler(59);
+		metrics.line = strdup("unfinished");
+		metrics.length = metrics.sent = strlen(metrics.line);
+		metrics_fault_from_handler(60);
+		metrics_close(&metrics);
+	}
+	metrics_fault_from_handler(3);
+	f = fopen(path, "r");
+	assert_non_null(f);
+	for (unsigned int i = 0; i < 2; i++) {
+		json_t *root = next_line(f);
+		const char *id = json_string_value(json_object_get(root, "id"));
+
+		assert_true(ids[i] ? strcmp(id, ids[i]) == 0 : !id);
+		assert_int_equal(integer_at(root, "seccomp", "num_faults"), 1);
+		assert_int_equal(integer_at(root, "seccomp", "syscall"), 59);
+		assert_true(integer_at(root, NULL, "utc_timestamp_ms") > 1600000000000);
+		json_decref(root);
+		root = next_line(f);
+		assert_int_equal(integer_at(root, NULL, "calls"), i + 1);
+		json_decref(root);
+	}
+	assert_null(next_line(f));
+	fclose(f);
+	loop_release(&loop);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -270,6 +314,7 @@ int main(void)
 		cmocka_unit_test_teardown(a_full_fifo_loses_lines_but_never_mixes_them,
 					  remove_file),
 		cmocka_unit_test(a_full_disk_loses_lines),
+		cmocka_unit_test_teardown(a_violation_is_a_line_of_its_own, remove_file),
 	};
 
 	return cmocka_run_group_tests(tests, make_directory, remove_directory);

@@ -40,6 +40,8 @@ static void the_shortest_command_line_has_the_defaults(void **state)
 	assert_false(o.boot_timer || o.has_level || o.show_level || o.show_log_origin);
 	assert_null(o.log_path);
 	assert_null(o.metrics_path);
+	assert_false(o.no_seccomp);
+	assert_null(o.seccomp_filter);
 }
 
 static void every_option_reaches_its_field(void **state)
@@ -50,7 +52,8 @@ static void every_option_reaches_its_field(void **state)
 	(void)state;
 	assert_int_equal(parse(&o,
 			       "--id vm-7 --no-api --boot-timer --log-path=l --level warn "
-			       "--show-level --show-log-origin --metrics-path m --config-file=c",
+			       "--show-level --show-log-origin --metrics-path m --config-file=c "
+			       "--seccomp-filter f",
 			       &err),
 			 0);
 	assert_string_equal(o.config_path, "c");
@@ -59,6 +62,9 @@ static void every_option_reaches_its_field(void **state)
 	assert_string_equal(o.metrics_path, "m");
 	assert_true(o.boot_timer && o.show_level && o.show_log_origin && o.has_level);
 	assert_int_equal(o.level, LOG_WARN);
+	assert_string_equal(o.seccomp_filter, "f");
+	assert_int_equal(parse(&o, "--no-seccomp --no-api --config-file c", &err), 0);
+	assert_true(o.no_seccomp);
 }
 
 static void help_and_version_need_nothing_else(void **state)
@@ -86,6 +92,8 @@ static void the_help_names_every_option_and_gives_an_example(void **state)
 					       "--show-level",
 					       "--show-log-origin",
 					       "--metrics-path FILE",
+					       "--no-seccomp",
+					       "--seccomp-filter FILE",
 					       "--version",
 					       "--help",
 					       "Example:",
@@ -139,8 +147,10 @@ static void bad_command_lines_are_refused_with_one_line(void **state)
 		{ "--api-sock /run/s", "--api-sock: not supported yet by this version" },
 		{ "--api-sock=/run/s", "--api-sock: not supported yet by this version" },
 		{ "--enable-pci", "--enable-pci: not supported yet by this version" },
-		{ "--no-seccomp", "--no-seccomp: not supported yet by this version" },
-		{ "--seccomp-filter f", "--seccomp-filter: not supported yet by this version" },
+		{ "--config-file c --no-api --no-seccomp --seccomp-filter f",
+		  "--no-seccomp: can't go with --seccomp-filter" },
+		{ "--seccomp-filter", "--seccomp-filter: missing argument" },
+		{ "--no-seccomp=1", "--no-seccomp=1: takes no argument" },
 		{ "--start-time-us 5", "--start-time-us: not supported yet by this version" },
 		{ "--metadata f", "--metadata: not supported yet by this version" },
 		{ "--describe-snapshot f",

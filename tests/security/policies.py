@@ -1,0 +1,109 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The seccomp policies as the tests see them, and what strace recorded of threads under a filter.
+
+The values of constants are written down here once more, from the kernel's headers, so that a wrong one
+in the compiler's table shows.
+"""
+import json
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+
+DIRECTORY = Path(__file__).resolve().parents[2] / "vmm/sandbox/policy"
+KINDS = ("vmm", "vcpu", "io")
+
+CONSTANTS = {
+    "AF_UNIX": 1, "AT_FDCWD": 0xffffff9c, "AT_SYMLINK_NOFOLLOW": 0x100,
+    "EPOLL_CTL_ADD": 1, "EPOLL_CTL_DEL": 2, "EPOLL_CTL_MOD": 3,
+    "FALLOC_FL_KEEP_SIZE": 1, "FALLOC_FL_PUNCH_HOLE": 2, "FALLOC_FL_ZERO_RANGE": 0x10,
+    "FUTEX_CLOCK_REALTIME": 256, "FUTEX_WAIT_BITSET": 9, "FUTEX_WAIT_BITSET_PRIVATE": 137,
+    "FUTEX_WAIT_PRIVATE": 128, "FUTEX_WAKE_PRIVATE": 129,
+    "GRND_NONBLOCK": 1, "KVM_GET_REGS": 0x8090ae81, "KVM_RUN": 0xae80, "MADV_DONTNEED": 4,
+    "MAP_ANONYMOUS": 0x20, "MAP_PRIVATE": 2, "MSG_DONTWAIT": 0x40, "MSG_NOSIGNAL": 0x4000, "MSG_PEEK": 2,
+    "PROT_EXEC": 4, "PR_GET_NAME": 16, "RUSAGE_SELF": 0, "SHUT_RD": 0, "SHUT_WR": 1,
+    "SIGABRT": 6, "SIGRTMIN": 34, "SOCK_CLOEXEC": 0o2000000, "SOCK_NONBLOCK": 0o4000, "SOCK_STREAM": 1,
+    "TCSETS": 0x5402, "TUNSETOFFLOAD": 0x400454d0,
+}
+
+
+def value(text, tgid):
+    if isinstance(text, int):
+        return text
+    result = 0
+    for name in text.split("|"):
+        result |= tgid if name == "TGID" else CONSTANTS[name]
+    return result
+
+
+@dataclass
+class Rule:
+    """One way to make a call: a rule with a list of values is several of these."""
+    kind: str
+    call: str
+    args: dict
+    untested: str = None
+
+    def allows(self, args, tgid):
+        for index, condition in self.args.items():
+            got = args[int(index)] & 0xffffffff
+            if isinstance(condition, dict):
+                if got & value(condition["without"], tgid):
+                    return False
+            elif got != value(condition, tgid):
+                return False
+        return True
+
+    def __str__(self):
+        return f"{self.kind}: {self.call}" + "".join(f" {i}={v}" for i, v in self.args.items())
+
+
+def load(arch="x86_64"):
+    """{kind: [Rule..]}, each value of a list a rule of its own."""
+    policies = {}
+    for kind in KINDS:
+        rules = policies[kind] = []
+        policy = json.loads((DIRECTORY / f"{kind}.json").read_text())
+        assert policy["thread"] == kind
+        for rule in policy["rules"]:
+            if rule.get("arch", arch) != arch:
+                continue
+            args = rule.get("args", {})
+            lists = [i for i, v in args.items() if isinstance(v, list)]
+            for one in args[lists[0]] if lists else [None]:
+                rules.append(Rule(kind, rule["call"], {**args, lists[0]: one} if lists else args,
+                                  rule.get("untested")))
+    return policies
+
+
+@dataclass
+class Recording:
+    """What the threads of one process did after their filters were installed."""
+    calls: list = field(default_factory=list)    # (kind, call, [args], tgid)
+    threads: dict = field(default_factory=dict)  # tid: (kind, name)
+
+
+LINE = re.compile(r"^(\d+)<(.*)> (\w+)\((.*)$")
+NUMBER = re.compile(r"0x[0-9a-f]+|\b\d+\b")
+
+
+def kind_of(name):
+    return "vcpu" if name.startswith("vcpu ") else "io" if name.startswith("disk ") else "vmm"
+
+
+def parse(text):
+    """Of `strace -f -Y -e raw=all`."""
+    recording = Recording()
+    tgid = 0
+    for line in text.splitlines():
+        match = LINE.match(line)
+        if not match:
+            continue  # ends, signals, the second halves of calls
+        tid, name, call, rest = int(match[1]), match[2], match[3], match[4]
+        args = [int(n, 0) for n in NUMBER.findall(re.split(r"\)|<", rest)[0])]
+        if call == "seccomp":
+            recording.threads[tid] = (kind_of(name), name)
+            tgid = tid if kind_of(name) == "vmm" else tgid  # the process's id is its first thread's
+        elif tid in recording.threads:
+            recording.calls.append((recording.threads[tid][0], call, args + [0] * (6 - len(args)), tid))
+    recording.calls = [(kind, call, args, tgid) for kind, call, args, _ in recording.calls]
+    return recording

@@ -1,0 +1,510 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The filters, each in a process of its own that tries system calls; and files of filters. */
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/audit.h>
+#include <linux/futex.h>
+#include <linux/if_tun.h>
+#include <linux/kvm.h>
+#include <sched.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/random.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <termios.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "vmm/sandbox/filter_file.h"
+#include "vmm/sandbox/sandbox.h"
+#include "vmm/util.h"
+
+#define VIOLATION 99
+#define OWN	  (-1000) /* stands for the process's id */
+#define NO_ONE	  0x3ffffe
+
+/* _exit, but not declared so: sanitizers make system calls before those, which aren't allowed. */
+static void end(int status)
+{
+	syscall(SYS_exit_group, status);
+}
+
+static void on_sigsys(int signum, siginfo_t *info, void *context)
+{
+	char line[SANDBOX_LINE_MAX];
+
+	(void)signum;
+	(void)context;
+	if (!sandbox_describe(info, line))
+		end(1);
+	if (write(STDOUT_FILENO, line, strlen(line)) < 0)
+		end(1);
+	end(VIOLATION);
+}
+
+struct attempt {
+	enum thread_kind kind;
+	long nr;
+	long args[6];
+};
+
+static void in_child(const struct sandbox *sandbox, const struct attempt *attempt)
+{
+	const struct sigaction action = { .sa_sigaction = on_sigsys, .sa_flags = SA_SIGINFO };
+	struct error err = { 0 };
+	long a[6];
+
+	for (unsigned int i = 0; i < 6; i++)
+		a[i] = attempt->args[i] == OWN ? getpid() : attempt->args[i];
+	sigaction(SIGSYS, &action, NULL);
+	prctl(PR_SET_NAME, "trial");
+	if (sandbox_enter(&err) < 0 || sandbox_apply(sandbox, attempt->kind, &err) < 0)
+		end(2);
+	syscall(attempt->nr, a[0], a[1], a[2], a[3], a[4], a[5]);
+	end(0);
+}
+
+/* The exit status of a process that made the call under the filter; line: what its handler said. */
+static int try_call(const struct sandbox *sandbox, const struct attempt *attempt,
+		    char line[SANDBOX_LINE_MAX])
+{
+	int out[2], status;
+	ssize_t n;
+
+	assert_int_equal(pipe2(out, O_CLOEXEC), 0);
+	pid_t pid = fork();
+
+	assert_true(pid >= 0);
+	if (pid == 0) {
+		dup2(out[1], STDOUT_FILENO);
+		in_child(sandbox, attempt);
+	}
+	close(out[1]);
+	n = read(out[0], line, SANDBOX_LINE_MAX - 1);
+	line[n > 0 ? n : 0] = 0;
+	close(out[0]);
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	return WIFEXITED(status) ? WEXITSTATUS(status) : 1000 + WTERMSIG(status);
+}
+
+static void expect(const struct attempt *attempts, unsigned int n, int status)
+{
+	struct sandbox sandbox;
+	char line[SANDBOX_LINE_MAX];
+
+	sandbox_init(&sandbox);
+	for (unsigned int i = 0; i < n; i++) {
+		int got = try_call(&sandbox, &attempts[i], line);
+
+		if (got != status)
+			fail_msg("attempt %u (kind %d, system call %ld): status %d, not %d; \"%s\"", i,
+				 attempts[i].kind, attempts[i].nr, got, status, line);
+	}
+	sandbox_release(&sandbox);
+}
+
+/* With descriptors and addresses that aren't any: what counts is that the kernel looks at them. */
+static void what_the_monitor_needs_is_allowed(void **state)
+{
+	static const struct attempt allowed[] = {
+		{ THREAD_VCPU, SYS_ioctl, { -1, KVM_RUN } },
+		{ THREAD_VCPU, SYS_ioctl, { -1, TUNSETOFFLOAD } },
+		{ THREAD_VCPU, SYS_ioctl, { -1, TCSETS } },
+		{ THREAD_VCPU, SYS_write, { -1 } },
+		{ THREAD_VCPU, SYS_futex, { 0, FUTEX_WAKE_PRIVATE } },
+		{ THREAD_VCPU, SYS_epoll_ctl, { -1, EPOLL_CTL_MOD } },
+		{ THREAD_VCPU, SYS_tgkill, { OWN, NO_ONE, SIGABRT } },
+		{ THREAD_VCPU, SYS_prctl, { PR_GET_NAME } },
+		{ THREAD_VCPU, SYS_mmap,
+		  { 0, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1 } },
+		{ THREAD_VMM, SYS_read, { -1 } },
+		{ THREAD_VMM, SYS_mmap,
+		  { 0, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1 } },
+		{ THREAD_VMM, SYS_socket,
+		  { AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0 } },
+		{ THREAD_VMM, SYS_tgkill, { OWN, NO_ONE, 34 } },
+		{ THREAD_VMM, SYS_tgkill, { OWN, NO_ONE, SIGABRT } },
+		{ THREAD_VMM, SYS_getrandom, { 0, 0, GRND_NONBLOCK } },
+		{ THREAD_VMM, SYS_getrusage, { RUSAGE_SELF } },
+		{ THREAD_VMM, SYS_shutdown, { -1, SHUT_WR } },
+		{ THREAD_VMM, SYS_accept4, { -1, 0, 0, SOCK_CLOEXEC | SOCK_NONBLOCK } },
+		{ THREAD_IO, SYS_fallocate,
+		  { -1, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, 4096 } },
+		{ THREAD_IO, SYS_fdatasync, { -1 } },
+		{ THREAD_IO, SYS_madvise, { 0, 0, MADV_DONTNEED } },
+		/* Only the lower half of such an argument is the kernel's. */
+		{ THREAD_VCPU, SYS_ioctl, { -1, 0x7700000000 | KVM_RUN } },
+	};
+
+	(void)state;
+	expect(allowed, ARRAY_SIZE(allowed), 0);
+}
+
+static void what_an_attacker_would_like_is_not(void **state)
+{
+	static const struct attempt denied[] = {
+		/* Never: processes, programs, files, the network, other processes. */
+		{ THREAD_VMM, SYS_execve, { 0 } },
+		{ THREAD_VMM, SYS_execveat, { -1 } },
+		{ THREAD_VMM, SYS_clone, { SIGCHLD } },
+		{ THREAD_VMM, SYS_clone, { CLONE_VM | CLONE_THREAD | CLONE_SIGHAND } },
+		{ THREAD_VMM, SYS_clone3, { 0 } },
+		{ THREAD_VMM, SYS_openat, { AT_FDCWD } },
+		{ THREAD_VMM, SYS_openat2, { AT_FDCWD } },
+		{ THREAD_VMM, SYS_open_by_handle_at, { -1 } },
+		{ THREAD_VMM, SYS_socket, { AF_INET, SOCK_STREAM } },
+		{ THREAD_VMM, SYS_socket, { AF_NETLINK, SOCK_RAW } },
+		{ THREAD_VMM, SYS_socket, { AF_UNIX, SOCK_DGRAM } },
+		{ THREAD_VMM, SYS_kill, { OWN, 0 } },
+		{ THREAD_VMM, SYS_tgkill, { 1, 1, SIGABRT } },
+		{ THREAD_VMM, SYS_tgkill, { NO_ONE, NO_ONE, 34 } },
+		{ THREAD_VMM, SYS_tgkill, { FILTER_TGID, 1, 34 } },
+		{ THREAD_VMM, SYS_tgkill, { OWN, NO_ONE, SIGKILL } },
+		{ THREAD_VMM, SYS_pidfd_open, { OWN } },
+		{ THREAD_VMM, SYS_ptrace, { 0 } },
+		{ THREAD_VMM, SYS_process_vm_writev, { OWN } },
+		{ THREAD_VMM, SYS_bpf, { 0 } },
+		{ THREAD_VMM, SYS_io_uring_setup, { 1 } },
+		{ THREAD_VMM, SYS_userfaultfd, { 0 } },
+		{ THREAD_VMM, SYS_mount, { 0 } },
+		{ THREAD_VMM, SYS_unshare, { CLONE_NEWUSER } },
+		{ THREAD_VMM, SYS_setns, { -1 } },
+		{ THREAD_VMM, SYS_init_module, { 0 } },
+		{ THREAD_VMM, SYS_seccomp, { 1 } },
+		{ THREAD_VMM, SYS_rt_sigaction, { SIGSYS } },
+		{ THREAD_VMM, SYS_prctl, { PR_SET_DUMPABLE, 1 } },
+		/* Memory that can be executed, in all ways to get it. */
+		{ THREAD_VMM, SYS_mprotect, { 0, 4096, PROT_READ | PROT_EXEC } },
+		{ THREAD_VMM, SYS_mprotect, { 0, 4096, PROT_READ } },
+		{ THREAD_VMM, SYS_pkey_mprotect, { 0, 4096, PROT_READ | PROT_EXEC } },
+		{ THREAD_VMM, SYS_mremap, { 0 } },
+		{ THREAD_VMM, SYS_mmap,
+		  { 0, 4096, PROT_READ | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS, -1 } },
+		{ THREAD_VMM, SYS_mmap,
+		  { 0, 4096, PROT_READ | PROT_WRITE | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS, -1 } },
+		{ THREAD_VMM, SYS_mmap, { 0, 4096, PROT_READ, MAP_PRIVATE, 0 } },
+		{ THREAD_VMM, SYS_mmap,
+		  { 4096, 4096, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1 } },
+		{ THREAD_VCPU, SYS_mmap,
+		  { 0, 4096, PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS, -1 } },
+		{ THREAD_IO, SYS_mmap, { 0, 4096, PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS, -1 } },
+		/* Requests that belong to another thread, or to nobody. */
+		{ THREAD_VMM, SYS_ioctl, { -1, KVM_RUN } },
+		{ THREAD_VMM, SYS_ioctl, { -1, KVM_CREATE_VM } },
+		{ THREAD_VMM, SYS_ioctl, { -1, TIOCSTI } },
+		{ THREAD_VMM, SYS_ioctl, { -1, TUNSETIFF } },
+		{ THREAD_VCPU, SYS_ioctl, { -1, KVM_SET_USER_MEMORY_REGION } },
+		{ THREAD_VCPU, SYS_ioctl, { -1, TIOCSTI } },
+		{ THREAD_VCPU, SYS_socket, { AF_UNIX, SOCK_STREAM } },
+		{ THREAD_VCPU, SYS_brk, { 0 } },
+		{ THREAD_VCPU, SYS_epoll_ctl, { -1, EPOLL_CTL_ADD } },
+		{ THREAD_VCPU, SYS_tgkill, { OWN, NO_ONE, 34 } },
+		{ THREAD_VCPU, SYS_openat, { AT_FDCWD } },
+		{ THREAD_VCPU, SYS_close, { -1 } },
+		{ THREAD_IO, SYS_ioctl, { -1, KVM_RUN } },
+		{ THREAD_IO, SYS_fallocate, { -1, FALLOC_FL_COLLAPSE_RANGE } },
+		{ THREAD_IO, SYS_fallocate, { -1, 0 } },
+		{ THREAD_IO, SYS_read, { -1 } },
+		{ THREAD_IO, SYS_socket, { AF_UNIX, SOCK_STREAM } },
+		{ THREAD_IO, SYS_clone, { SIGCHLD } },
+		/* No such system call. */
+		{ THREAD_VMM, 1023 },
+		{ THREAD_VMM, 0xffff },
+	};
+
+	(void)state;
+	expect(denied, ARRAY_SIZE(denied), VIOLATION);
+}
+
+static void a_violation_names_thread_and_system_call(void **state)
+{
+	static const struct attempt exec = { THREAD_VCPU, SYS_execve, { 0 } };
+	static const struct attempt strange = { THREAD_IO, 1001, { 0 } };
+	struct sandbox sandbox;
+	char line[SANDBOX_LINE_MAX], want[SANDBOX_LINE_MAX];
+
+	(void)state;
+	sandbox_init(&sandbox);
+	assert_int_equal(try_call(&sandbox, &exec, line), VIOLATION);
+	snprintf(want, sizeof(want), "thread \"trial\": system call %d (execve) is not allowed",
+		 SYS_execve);
+	assert_string_equal(line, want);
+	assert_int_equal(try_call(&sandbox, &strange, line), VIOLATION);
+	assert_string_equal(line, "thread \"trial\": system call 1001 (unknown) is not allowed");
+}
+
+static void a_signal_that_was_sent_is_no_violation(void **state)
+{
+	siginfo_t info = { .si_code = SI_USER };
+	char line[SANDBOX_LINE_MAX];
+
+	(void)state;
+	assert_false(sandbox_describe(&info, line));
+}
+
+#ifdef __x86_64__
+static void the_x32_abi_is_not_a_way_around(void **state)
+{
+	/* getpid, which the filters of both allow as what it is. */
+	static const struct attempt x32[] = {
+		{ THREAD_VMM, 0x40000000 | SYS_getpid, { 0 } },
+		{ THREAD_VCPU, 0x40000000 | SYS_getpid, { 0 } },
+		{ THREAD_IO, 0x40000000 | SYS_write, { 1 } },
+	};
+	struct sandbox sandbox;
+	char line[SANDBOX_LINE_MAX];
+
+	(void)state;
+	expect(x32, ARRAY_SIZE(x32), VIOLATION);
+	sandbox_init(&sandbox);
+	try_call(&sandbox, &x32[0], line);
+	assert_string_equal(line,
+			    "thread \"trial\": system call 39 (of the x32 ABI) is not allowed");
+}
+
+static void the_32_bit_abi_is_not_a_way_around(void **state)
+{
+	const struct sigaction action = { .sa_sigaction = on_sigsys, .sa_flags = SA_SIGINFO };
+	int status;
+	pid_t pid = fork();
+
+	(void)state;
+	assert_true(pid >= 0);
+	if (pid == 0) {
+		struct sandbox sandbox;
+		long result = 20; /* getpid of i386, and writev of x86_64 */
+
+		sandbox_init(&sandbox);
+		close(STDOUT_FILENO);
+		open("/dev/null", O_WRONLY);
+		sigaction(SIGSYS, &action, NULL);
+		if (sandbox_enter(NULL) < 0 || sandbox_apply(&sandbox, THREAD_VMM, NULL) < 0)
+			end(2);
+		__asm__ volatile("int $0x80" : "+a"(result) : : "memory", "r8", "r9", "r10", "r11");
+		end(0);
+	}
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	/* A kernel without that ABI has another answer. */
+	assert_true((WIFEXITED(status) && WEXITSTATUS(status) == VIOLATION) ||
+		    (WIFSIGNALED(status) && WTERMSIG(status) == SIGSEGV));
+}
+#endif
+
+/* ---- files ---- */
+
+static void write_file(const char *path, const void *bytes, size_t size)
+{
+	cleanup_close int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+
+	assert_true(fd >= 0);
+	assert_int_equal(write(fd, bytes, size), size);
+}
+
+/* What the compiler makes: argv[1] of the program. */
+static const char *compiled;
+static const char path[] = "test_sandbox.bpf";
+
+static size_t read_compiled(uint8_t *bytes, size_t size)
+{
+	cleanup_close int fd = open(compiled, O_RDONLY | O_CLOEXEC);
+	ssize_t n = fd < 0 ? -1 : read(fd, bytes, size);
+
+	if (n <= 0)
+		fail_msg("read \"%s\"", compiled);
+	return (size_t)n;
+}
+
+static void a_file_has_the_filters_that_are_built_in(void **state)
+{
+	struct sandbox built_in, loaded;
+	struct error err = { 0 };
+
+	(void)state;
+	sandbox_init(&built_in);
+	if (sandbox_load(&loaded, compiled, &err) < 0)
+		fail_msg("%s", err.message);
+	for (unsigned int kind = 0; kind < THREAD_KINDS; kind++) {
+		assert_int_equal(loaded.programs[kind].n, built_in.programs[kind].n);
+		assert_memory_equal(loaded.programs[kind].insns, built_in.programs[kind].insns,
+				    loaded.programs[kind].n * sizeof(struct sock_filter));
+	}
+	sandbox_release(&loaded);
+}
+
+static void a_filter_of_a_file_is_installed(void **state)
+{
+	/* Everything is allowed to the vmm thread, nothing but the end and writing to the others. */
+	static const struct sock_filter all[] = { { BPF_RET | BPF_K, 0, 0, 0x7fff0000 } };
+	static const struct sock_filter none[] = { { BPF_RET | BPF_K, 0, 0, 0x00030000 } };
+	static const struct attempt brk = { THREAD_VMM, SYS_brk, { 0 } };
+	struct {
+		struct filter_file_header header;
+		struct {
+			char thread[8];
+			uint32_t n_insns, reserved;
+			struct sock_filter insns[1];
+		} sections[THREAD_KINDS];
+	} file = { .header = { .n_sections = THREAD_KINDS },
+		   .sections = { { .thread = "vmm", .n_insns = 1, .insns = { all[0] } },
+				 { .thread = "vcpu", .n_insns = 1, .insns = { none[0] } },
+				 { .thread = "io", .n_insns = 1, .insns = { none[0] } } } };
+	struct attempt unshare = { THREAD_VMM, SYS_unshare, { 0 } };
+	struct sandbox sandbox;
+	struct error err = { 0 };
+	uint8_t first[sizeof(file.header)];
+	char line[SANDBOX_LINE_MAX];
+
+	(void)state;
+	read_compiled(first, sizeof(first));
+	memcpy(&file.header, first, sizeof(first));
+	write_file(path, &file, sizeof(file));
+	assert_int_equal(sandbox_load(&sandbox, path, &err), 0);
+	assert_int_equal(try_call(&sandbox, &brk, line), 0);
+	assert_int_equal(try_call(&sandbox, &unshare, line), 0);
+	unshare.kind = THREAD_IO;
+	/* The handler may not even write or end: the kernel kills. */
+	assert_int_equal(try_call(&sandbox, &unshare, line), 1000 + SIGSYS);
+	sandbox_release(&sandbox);
+	unlink(path);
+}
+
+static void bad_files_are_refused_with_one_line(void **state)
+{
+	static const struct {
+		size_t at;	  /* byte to change, */
+		uint8_t value;	  /* to this; */
+		int length;	  /* cut to so many bytes, or if negative, so many more */
+		const char *message;
+	} bad[] = {
+		{ 0, 'X', 0, "not made by mote-seccomp-compile --binary" },
+		{ 7, '2', 0, "not made by mote-seccomp-compile --binary" },
+		{ 0, 'M', 15, "not made by mote-seccomp-compile --binary" },
+		{ 12, 4, 0, "4 filters instead of 3" },
+		{ 12, 2, 0, "2 filters instead of 3" },
+		{ 16, 'w', 0, "the filter of \"vmm\" isn't where it should be" },
+		{ 23, 'w', 0, "the filter of \"vmm\" isn't where it should be" },
+		{ 0, 'M', 16, "the filter of \"vmm\" isn't where it should be" },
+		{ 0, 'M', 31, "the filter of \"vmm\" isn't where it should be" },
+		{ 0, 'M', -1, "1 bytes too many" },
+		{ 0, 'M', -8, "8 bytes too many" },
+	};
+	uint8_t bytes[32768] = { 0 };
+	size_t size = read_compiled(bytes, sizeof(bytes) - 64);
+
+	(void)state;
+	for (unsigned int i = 0; i < ARRAY_SIZE(bad); i++) {
+		struct sandbox sandbox;
+		struct error err = { 0 };
+		uint8_t before = bytes[bad[i].at];
+		size_t length = bad[i].length > 0 ? (size_t)bad[i].length
+						  : size + (size_t)-bad[i].length;
+		char want[256];
+
+		bytes[bad[i].at] = bad[i].value;
+		write_file(path, bytes, length);
+		bytes[bad[i].at] = before;
+		snprintf(want, sizeof(want), "seccomp filter \"%s\": %s", path, bad[i].message);
+		assert_int_equal(sandbox_load(&sandbox, path, &err), -EINVAL);
+		assert_string_equal(err.message, want);
+		assert_null(sandbox.loaded);
+	}
+	unlink(path);
+}
+
+static void every_cut_is_refused(void **state)
+{
+	uint8_t bytes[32768];
+	size_t size = read_compiled(bytes, sizeof(bytes));
+
+	(void)state;
+	for (size_t length = 1; length < size; length += length < 64 ? 1 : 37) {
+		struct sandbox sandbox;
+		struct error err = { 0 };
+
+		write_file(path, bytes, length);
+		assert_int_equal(sandbox_load(&sandbox, path, &err), -EINVAL);
+	}
+	unlink(path);
+}
+
+static void what_the_file_says_of_lengths_is_checked(void **state)
+{
+	static const uint32_t counts[] = { 0, 1025, 0x20000000, 0xffffffff };
+	uint8_t bytes[32768];
+	size_t size = read_compiled(bytes, sizeof(bytes));
+	uint32_t reserved = 1;
+
+	(void)state;
+	for (unsigned int i = 0; i <= ARRAY_SIZE(counts); i++) {
+		uint8_t changed[sizeof(bytes)];
+		struct sandbox sandbox;
+		struct error err = { 0 };
+
+		memcpy(changed, bytes, size);
+		if (i < ARRAY_SIZE(counts))
+			memcpy(changed + 24, &counts[i], 4);
+		else
+			memcpy(changed + 28, &reserved, 4);
+		write_file(path, changed, size);
+		assert_int_equal(sandbox_load(&sandbox, path, &err), -EINVAL);
+		assert_non_null(strstr(err.message, "the filter of \"vmm\" has "));
+	}
+	unlink(path);
+}
+
+static void what_is_no_file_is_refused(void **state)
+{
+	static const struct {
+		const char *path, *message;
+	} bad[] = {
+		{ "/no/such", "seccomp filter \"/no/such\": open: No such file or directory" },
+		{ "/dev/null",
+		  "seccomp filter \"/dev/null\": not a regular file of 1 to 24640 bytes" },
+		{ "/", "seccomp filter \"/\": not a regular file of 1 to 24640 bytes" },
+	};
+
+	(void)state;
+	for (unsigned int i = 0; i < ARRAY_SIZE(bad); i++) {
+		struct sandbox sandbox;
+		struct error err = { 0 };
+
+		assert_true(sandbox_load(&sandbox, bad[i].path, &err) < 0);
+		assert_string_equal(err.message, bad[i].message);
+	}
+}
+
+int main(int argc, char *argv[])
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(what_the_monitor_needs_is_allowed),
+		cmocka_unit_test(what_an_attacker_would_like_is_not),
+		cmocka_unit_test(a_violation_names_thread_and_system_call),
+		cmocka_unit_test(a_signal_that_was_sent_is_no_violation),
+#ifdef __x86_64__
+		cmocka_unit_test(the_x32_abi_is_not_a_way_around),
+		cmocka_unit_test(the_32_bit_abi_is_not_a_way_around),
+#endif
+		cmocka_unit_test(a_file_has_the_filters_that_are_built_in),
+		cmocka_unit_test(a_filter_of_a_file_is_installed),
+		cmocka_unit_test(bad_files_are_refused_with_one_line),
+		cmocka_unit_test(every_cut_is_refused),
+		cmocka_unit_test(what_the_file_says_of_lengths_is_checked),
+		cmocka_unit_test(what_is_no_file_is_refused),
+	};
+
+	if (argc != 2)
+		return 2;
+	compiled = argv[1];
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
