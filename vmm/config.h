@@ -4,7 +4,8 @@
  * validated in one place (config_validate) before anything on the host is touched. Keys, defaults
  * and limits are Firecracker's where it has them.
  *
- * Strings are owned by the config and allocated with malloc; NULL = not given.
+ * Strings are owned by the config and allocated with malloc; NULL = not given. Paths of files (not
+ * of sockets) may be "/dev/fd/N", an inherited file descriptor: vmm/open.h.
  */
 #ifndef MOTE_CONFIG_H
 #define MOTE_CONFIG_H
@@ -81,7 +82,7 @@ struct config_drive {
 
 struct config_net {
 	char *iface_id;          /* 1..64 characters, [A-Za-z0-9_], unique */
-	char *host_dev_name;     /* tap device, 1..15 characters, unique */
+	char *host_dev_name;     /* tap device or "/dev/fd/N", 1..15 characters, unique */
 	bool has_mac;
 	uint8_t guest_mac[6];    /* a unicast address, unique */
 	uint16_t mtu;            /* 68..65535; 0 = not given */

@@ -2,7 +2,6 @@
 #include "vmm/log.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <poll.h>
 #include <pthread.h>
 #include <stdarg.h>
@@ -11,10 +10,10 @@
 #include <string.h>
 #include <strings.h>
 #include <sys/prctl.h>
-#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
+#include "vmm/open.h"
 #include "vmm/util.h"
 
 #define LOG_LINE_MAX 2048
@@ -70,14 +69,9 @@ int log_open(const struct log_options *options, struct error *err)
 	int fd = STDERR_FILENO;
 
 	if (options->path) {
-		/* O_RDWR: a FIFO that has no reader yet must neither block nor fail the open. */
-		struct stat st;
-		bool fifo = stat(options->path, &st) == 0 && S_ISFIFO(st.st_mode);
-		int flags = (fifo ? O_RDWR : O_WRONLY | O_CREAT | O_APPEND) | O_NONBLOCK;
-
-		fd = open(options->path, flags | O_CLOEXEC | O_NOCTTY, 0600);
+		fd = open_sink(options->path, err);
 		if (fd < 0)
-			return error_sys(err, errno, "log: open \"%s\"", options->path);
+			return error_wrap(err, "log: open \"%s\"", options->path);
 	}
 	log_close();
 	logger.fd = fd;

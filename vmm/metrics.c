@@ -2,25 +2,21 @@
 #include "vmm/metrics.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <sys/timerfd.h>
 
 #include "vmm/log.h"
+#include "vmm/open.h"
 #include "vmm/util.h"
 
 int metrics_open(struct metrics *metrics, const char *path, const char *id, struct error *err)
 {
-	struct stat st;
-	/* O_RDWR: a FIFO that has no reader yet must neither block nor fail the open. */
-	bool fifo = stat(path, &st) == 0 && S_ISFIFO(st.st_mode);
-	int flags = fifo ? O_RDWR : O_WRONLY | O_CREAT | O_APPEND;
-
 	*metrics = (struct metrics){ .timer_fd = -1 };
-	metrics->fd = open(path, flags | O_NONBLOCK | O_CLOEXEC | O_NOCTTY, 0600);
-	if (metrics->fd < 0)
-		return error_sys(err, errno, "metrics: open \"%s\"", path);
+	metrics->fd = open_sink(path, err);
+	if (metrics->fd < 0) {
+		metrics->fd = -1;
+		return error_wrap(err, "metrics: open \"%s\"", path);
+	}
 	if (id) {
 		metrics->id = strdup(id);
 		if (!metrics->id) {

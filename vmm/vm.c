@@ -15,6 +15,7 @@
 #include "vmm/arch/x86_64/cpu.h"
 #include "vmm/boot/cmdline.h"
 #include "vmm/log.h"
+#include "vmm/open.h"
 #include "vmm/util.h"
 
 /* ---- ends: reported by any thread, acted upon by the event loop ---- */
@@ -105,17 +106,17 @@ static int prepare_kernel(struct vm *vm, struct error *err)
 {
 	const struct config_boot_source *boot = &vm->config->boot_source;
 	/* O_NONBLOCK: a FIFO under this name must be refused, not waited for. */
-	cleanup_close int kernel = open(boot->kernel_image_path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+	cleanup_close int kernel = open_file(boot->kernel_image_path, O_RDONLY | O_NONBLOCK, err);
 	cleanup_close int initrd = -1;
 	int rc;
 
 	if (kernel < 0)
-		return error_sys(err, errno, "boot-source: kernel: open \"%s\"", boot->kernel_image_path);
+		return error_wrap(err, "boot-source: kernel: open \"%s\"", boot->kernel_image_path);
 	rc = kernel_load(&vm->memory, kernel, boot->kernel_image_path, &vm->kernel, err);
 	if (rc == 0 && boot->initrd_path) {
-		initrd = open(boot->initrd_path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+		initrd = open_file(boot->initrd_path, O_RDONLY | O_NONBLOCK, err);
 		if (initrd < 0)
-			return error_sys(err, errno, "boot-source: initrd: open \"%s\"", boot->initrd_path);
+			return error_wrap(err, "boot-source: initrd: open \"%s\"", boot->initrd_path);
 		rc = initrd_load(&vm->memory, initrd, boot->initrd_path, &vm->kernel, &vm->initrd, err);
 	}
 	return rc < 0 ? error_wrap(err, "boot-source") : 0;
@@ -128,12 +129,10 @@ static int prepare_serial(struct vm *vm, struct error *err)
 
 	if (!path)
 		return serial_init(&vm->serial, &vm->loop, STDIN_FILENO, STDOUT_FILENO, err);
-	/* O_RDWR: opening a FIFO that nobody reads yet must not fail or wait. */
-	cleanup_close int fd =
-		open(path, O_RDWR | O_CREAT | O_APPEND | O_NONBLOCK | O_CLOEXEC | O_NOCTTY, 0600);
+	cleanup_close int fd = open_sink(path, err);
 
 	if (fd < 0)
-		return error_sys(err, errno, "serial: open \"%s\"", path);
+		return error_wrap(err, "serial: open \"%s\"", path);
 	return serial_init(&vm->serial, &vm->loop, -1, fd, err);
 }
 

@@ -13,6 +13,7 @@
 
 #include "devices/backend/disk_internal.h"
 #include "vmm/log.h"
+#include "vmm/open.h"
 #include "vmm/util.h"
 
 #define PROBE_SIZE 8192
@@ -50,16 +51,15 @@ static int check_type(const struct stat *st, const char *path, struct error *err
  */
 static int open_checked(const char *path, bool read_only, struct stat *st, struct error *err)
 {
-	if (stat(path, st) < 0)
-		return error_sys(err, errno, "open \"%s\"", path);
+	if (stat_file(path, st, err) < 0)
+		return error_wrap(err, "open \"%s\"", path);
 	if (check_type(st, path, err) < 0)
 		return -EINVAL;
 
-	cleanup_close int fd =
-		open(path, (read_only ? O_RDONLY : O_RDWR) | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
+	cleanup_close int fd = open_file(path, (read_only ? O_RDONLY : O_RDWR) | O_NONBLOCK, err);
+
 	if (fd < 0)
-		return error_sys(err, errno, "open \"%s\"%s", path,
-				 read_only ? "" : " for writing");
+		return error_wrap(err, "open \"%s\"%s", path, read_only ? "" : " for writing");
 	if (fstat(fd, st) < 0)
 		return error_sys(err, errno, "stat \"%s\"", path);
 	if (check_type(st, path, err) < 0)
@@ -266,8 +266,8 @@ static bool is_same_file(int fd, const char *path)
 {
 	struct stat ours, theirs;
 
-	return fstat(fd, &ours) == 0 && stat(path, &theirs) == 0 && ours.st_dev == theirs.st_dev &&
-	       ours.st_ino == theirs.st_ino;
+	return fstat(fd, &ours) == 0 && stat_file(path, &theirs, NULL) == 0 &&
+	       ours.st_dev == theirs.st_dev && ours.st_ino == theirs.st_ino;
 }
 
 int disk_reopen(struct disk *disk, const struct disk_options *options, struct error *err)

@@ -12,6 +12,7 @@
 #include <linux/if_tun.h>
 #include <linux/sockios.h>
 
+#include "vmm/open.h"
 #include "vmm/util.h"
 
 static int no_such_tap(const char *name, struct error *err)
@@ -106,15 +107,15 @@ static int set_up(int fd, const char *name, struct error *err)
 	return 0;
 }
 
-int tap_open(struct tap *tap, const char *name, struct error *err)
+/* Attach to the device called name. Returns an fd. */
+static int open_by_name(const char *name, struct error *err)
 {
 	size_t len = strlen(name);
 
-	*tap = (struct tap){ .fd = -1 };
 	/* A % is where TUNSETIFF puts a number of its choice; no device has it in its name. */
-	if (len == 0 || len >= sizeof(tap->name) || strchr(name, '%'))
-		return error_set(err, EINVAL, "tap \"%s\": not a device name (1 to %zu characters)",
-				 name, sizeof(tap->name) - 1);
+	if (len == 0 || len >= IFNAMSIZ || strchr(name, '%'))
+		return error_set(err, EINVAL, "tap \"%s\": not a device name (1 to %d characters)",
+				 name, IFNAMSIZ - 1);
 
 	int r = check_exists(name, err);
 
@@ -128,13 +129,49 @@ int tap_open(struct tap *tap, const char *name, struct error *err)
 	r = attach(fd, name, err);
 	if (r == 0)
 		r = check_not_ours(fd, name, err);
-	if (r == 0)
-		r = set_up(fd, name, err);
+	return r < 0 ? r : take_fd(&fd);
+}
+
+/*
+ * Take inherited: a queue of a tap that the giver attached, persistent or not. path: its name in
+ * messages; name: gets the device's. Returns an fd.
+ */
+static int take_queue(int inherited, const char *path, char name[IFNAMSIZ], struct error *err)
+{
+	const short wanted = IFF_TAP | IFF_NO_PI | IFF_VNET_HDR;
+	struct ifreq ifr = { 0 };
+	cleanup_close int fd = inherited_take(inherited, O_RDWR, err);
+
+	if (fd < 0)
+		return error_wrap(err, "tap \"%s\"", path);
+	if (ioctl(fd, TUNGETIFF, &ifr) < 0)
+		return error_set(err, EINVAL, "tap \"%s\": not attached to a tap device", path);
+	if ((ifr.ifr_flags & (wanted | IFF_TUN)) != wanted)
+		return error_set(err, EINVAL,
+				 "tap \"%s\": \"%.*s\" isn't attached with IFF_TAP, IFF_NO_PI and IFF_VNET_HDR",
+				 path, IFNAMSIZ - 1, ifr.ifr_name);
+	if (fcntl(fd, F_SETFL, O_NONBLOCK) < 0)
+		return error_sys(err, errno, "tap \"%s\": set O_NONBLOCK", path);
+	memcpy(name, ifr.ifr_name, IFNAMSIZ - 1);
+	return take_fd(&fd);
+}
+
+int tap_open(struct tap *tap, const char *name, struct error *err)
+{
+	int inherited = inherited_fd(name);
+
+	*tap = (struct tap){ .fd = -1 };
+
+	int r = inherited >= 0 ? take_queue(inherited, name, tap->name, err) : open_by_name(name, err);
+
 	if (r < 0)
 		return r;
-	strcpy(tap->name, name);
-	tap->fd = take_fd(&fd);
-	r = tap_set_offload(tap, 0, err);
+	tap->fd = r;
+	if (inherited < 0)
+		strcpy(tap->name, name);
+	r = set_up(tap->fd, tap->name, err);
+	if (r == 0)
+		r = tap_set_offload(tap, 0, err);
 	if (r < 0)
 		tap_close(tap);
 	return r;

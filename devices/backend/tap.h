@@ -20,9 +20,11 @@ struct tap {
 
 /*
  * Attach to the tap device called name, with all offloads off. It must exist: nothing is created,
- * and nothing stays behind when this fails.
+ * and nothing stays behind when this fails. "/dev/fd/N": take inherited file descriptor N, attached
+ * already (TUNSETIFF with IFF_TAP, IFF_NO_PI, IFF_VNET_HDR); for a jail without /dev/net/tun.
  * Errors: -ENODEV there's none, -EINVAL a bad name, not a tap or one with several queues, -EBUSY
- * somebody has it, -EPERM it belongs to another user, else those of open(2) and ioctl(2).
+ * somebody has it, -EPERM it belongs to another user, those of inherited_take(), else those of
+ * open(2) and ioctl(2).
  */
 int tap_open(struct tap *tap, const char *name, struct error *err);
 

@@ -222,6 +222,9 @@ static void strings_of_a_wrong_form_are_refused(void **state)
 		  "network-interfaces[0]: host_dev_name: \"..\" is no name for a network device" },
 		{ "{\"network-interfaces\": [{\"host_dev_name\": \"a/b\"}]}",
 		  "network-interfaces[0]: host_dev_name: \"a/b\" is no name for a network device" },
+		{ "{\"network-interfaces\": [{\"host_dev_name\": \"/dev/fd/07\"}]}",
+		  "network-interfaces[0]: host_dev_name: \"/dev/fd/07\" is no name for a network "
+		  "device" },
 		{ "{\"network-interfaces\": [{\"guest_mac\": \"6:0:ac:10:0:2\"}]}",
 		  "network-interfaces[0]: guest_mac: \"6:0:ac:10:0:2\" is not of the form "
 		  "06:00:ac:10:00:02" },

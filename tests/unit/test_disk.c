@@ -77,6 +77,48 @@ static void open_says_in_one_line_what_is_wrong(void **state)
 	rmdir(dir);
 }
 
+static void an_inherited_file_is_as_good_as_a_path(void **state)
+{
+	struct disk disk;
+	struct rig rig;
+	int fd;
+
+	(void)state;
+	rig_make_file(&rig, "/tmp", 4096);
+	struct disk_options options = { .path = "/dev/fd/100", .name = "t" };
+
+	fd = open(rig.path, O_RDWR | O_NONBLOCK | O_CLOEXEC);
+	assert_int_equal(dup2(fd, 100), 100);
+	assert_int_equal(disk_open(&disk, &options, NULL), 0);
+	assert_int_equal(disk.fd, 100);
+	assert_int_equal(disk.size, 4096);
+	assert_int_equal(fcntl(100, F_GETFD), FD_CLOEXEC);
+	assert_int_equal(fcntl(100, F_GETFL) & O_NONBLOCK, 0);
+	assert_open_fails("/dev/fd/100", false, -EBADF,
+			  "open \"/dev/fd/100\" for writing: file descriptor 100 was not inherited, "
+			  "or is taken already");
+	disk_close(&disk);
+	close(fd);
+
+	fd = open(rig.path, O_RDONLY | O_CLOEXEC);
+	assert_int_equal(dup2(fd, 100), 100);
+	close(fd);
+	assert_open_fails("/dev/fd/100", false, -EACCES,
+			  "open \"/dev/fd/100\" for writing: not open for reading and writing");
+	options.read_only = true;
+	assert_int_equal(disk_open(&disk, &options, NULL), 0);
+	disk_close(&disk);
+	assert_open_fails("/dev/fd/100", true, -EBADF, "open \"/dev/fd/100\": Bad file descriptor");
+
+	fd = open("/dev", O_RDONLY | O_CLOEXEC);
+	assert_int_equal(dup2(fd, 100), 100);
+	close(fd);
+	assert_open_fails("/dev/fd/100", true, -EINVAL,
+			  "\"/dev/fd/100\" is a directory, not a disk image or block device");
+	close(100);
+	rig_teardown(&rig);
+}
+
 static void open_respects_permissions(void **state)
 {
 	struct rig rig;
@@ -329,6 +371,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(open_says_in_one_line_what_is_wrong),
+		cmocka_unit_test(an_inherited_file_is_as_good_as_a_path),
 		cmocka_unit_test(open_respects_permissions),
 		cmocka_unit_test(size_is_rounded_down_to_sectors),
 		cmocka_unit_test(locks_keep_writers_alone),

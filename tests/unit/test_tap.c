@@ -308,6 +308,73 @@ static void a_tap_of_another_user_is_refused(void **state)
 					 "(tuntap add ... user): Operation not permitted");
 }
 
+static int queue(unsigned int flags)
+{
+	struct ifreq ifr = { .ifr_flags = (short)flags, .ifr_name = NAME };
+	int fd = open("/dev/net/tun", O_RDWR | O_CLOEXEC);
+
+	assert_int_equal(ioctl(fd, TUNSETIFF, &ifr), 0);
+	assert_int_equal(dup2(fd, 100), 100);
+	close(fd);
+	return 100;
+}
+
+static void an_inherited_queue_is_taken(void **state)
+{
+	struct error err = { 0 };
+	struct tap tap;
+	int value = 0;
+
+	(void)state;
+	if (skip_reason)
+		skip();
+	/* One that isn't persistent, too: who made it wants it to go with the microVM. */
+	queue(IFF_TAP | IFF_NO_PI | IFF_VNET_HDR | IFF_MULTI_QUEUE);
+	set_effective_capabilities(1u << CAP_NET_ADMIN);
+	assert_int_equal(tap_open(&tap, "/dev/fd/100", &err), 0);
+	set_effective_capabilities(0);
+	assert_int_equal(tap.fd, 100);
+	assert_string_equal(tap.name, NAME);
+	assert_int_equal(fcntl(100, F_GETFD), FD_CLOEXEC);
+	assert_int_equal(fcntl(100, F_GETFL) & O_NONBLOCK, O_NONBLOCK);
+	assert_int_equal(ioctl(100, TUNGETVNETHDRSZ, &value), 0);
+	assert_int_equal(value, 12);
+	tap_close(&tap);
+	assert_false(private_net_exists(NAME));
+}
+
+static void an_inherited_file_that_is_no_queue_is_refused(void **state)
+{
+	struct error err = { 0 };
+	struct tap tap;
+	int fd;
+
+	(void)state;
+	if (skip_reason)
+		skip();
+	assert_int_equal(tap_open(&tap, "/dev/fd/100", &err), -EBADF);
+	assert_string_equal(err.message, "tap \"/dev/fd/100\": file descriptor 100 was not "
+					 "inherited, or is taken already");
+	queue(IFF_TAP | IFF_NO_PI);
+	assert_int_equal(tap_open(&tap, "/dev/fd/100", &err), -EINVAL);
+	assert_string_equal(err.message, "tap \"/dev/fd/100\": \"" NAME "\" isn't attached with "
+					 "IFF_TAP, IFF_NO_PI and IFF_VNET_HDR");
+	queue(IFF_TUN | IFF_NO_PI | IFF_VNET_HDR);
+	assert_int_equal(tap_open(&tap, "/dev/fd/100", &err), -EINVAL);
+	assert_string_equal(err.message, "tap \"/dev/fd/100\": \"" NAME "\" isn't attached with "
+					 "IFF_TAP, IFF_NO_PI and IFF_VNET_HDR");
+	for (int i = 0; i < 2; i++) {
+		fd = open(i ? "/dev/null" : "/dev/net/tun", O_RDWR | O_CLOEXEC);
+		assert_int_equal(dup2(fd, 100), 100);
+		close(fd);
+		assert_int_equal(tap_open(&tap, "/dev/fd/100", &err), -EINVAL);
+		assert_string_equal(err.message,
+				    "tap \"/dev/fd/100\": not attached to a tap device");
+	}
+	assert_int_equal(tap.fd, -1);
+	assert_int_equal(fcntl(100, F_GETFD), -1);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -323,6 +390,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(a_tap_in_use_is_refused, add_tap, delete_tap),
 		cmocka_unit_test_setup_teardown(a_tap_of_another_user_is_refused, add_tap,
 						delete_tap),
+		cmocka_unit_test(an_inherited_queue_is_taken),
+		cmocka_unit_test(an_inherited_file_that_is_no_queue_is_refused),
 	};
 
 	return cmocka_run_group_tests_name("tap", tests, enter, NULL);

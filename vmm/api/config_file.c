@@ -8,6 +8,7 @@
 #include "vmm/api/fields.h"
 #include "vmm/api/json.h"
 #include "vmm/config.h"
+#include "vmm/open.h"
 #include "vmm/util.h"
 
 static int no_room(unsigned int n, unsigned int max, struct error *err)
@@ -115,12 +116,14 @@ int config_json_text(json_t **root, const char *text, size_t length, struct erro
 /* The whole of path in *text (for the caller to free), which is one byte longer than *length. */
 static int read_file(const char *path, char **text, size_t *length, struct error *err)
 {
-	cleanup_close int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
+	cleanup_close int fd = open_file(path, O_RDONLY, err);
 	cleanup_free char *buf = NULL;
 	size_t len = 0;
 
 	if (fd < 0)
-		return error_sys(err, errno, "open");
+		return error_wrap(err, "open");
+	/* Whoever gave us the file may have written it. A pipe has no beginning. */
+	lseek(fd, 0, SEEK_SET);
 	buf = malloc(CONFIG_FILE_MAX + 1);
 	if (!buf)
 		return error_sys(err, ENOMEM, "read");

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "vmm/api/fields.h"
+#include "vmm/open.h"
 #include "vmm/util.h"
 
 #define PARTUUID_MAX  64
@@ -49,11 +50,16 @@ static int check_partuuid(const char *text, struct error *err)
 	return ret;
 }
 
-/* What the kernel takes for the name of a device; '%' would make it a pattern to number. */
+/*
+ * What the kernel takes for the name of a device; '%' would make it a pattern to number. Or a queue
+ * that was handed over.
+ */
 static int check_tap_name(const char *text, struct error *err)
 {
 	bool valid = strcmp(text, ".") != 0 && strcmp(text, "..") != 0;
 
+	if (inherited_fd(text) >= 0)
+		return 0;
 	for (const unsigned char *c = (const unsigned char *)text; *c; c++)
 		valid = valid && isascii(*c) && isgraph(*c) && !strchr("/:%", *c);
 	return valid ? 0 : error_set(err, EINVAL, "\"%s\" is no name for a network device", text);
