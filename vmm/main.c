@@ -8,6 +8,7 @@
  */
 #include <fcntl.h>
 #include <stdio.h>
+#include <sys/prctl.h>
 #include <unistd.h>
 
 #include "vmm/config.h"
@@ -79,6 +80,8 @@ int main(int argc, char *argv[])
 	int code;
 
 	open_standard_streams();
+	/* Nobody with our user ID traces us or finds guest memory in a core; exec has undone a jailer's. */
+	prctl(PR_SET_DUMPABLE, 0);
 	if (options_parse(&options, argc, argv, &err) < 0)
 		return fail(EXIT_ARGUMENT_PARSING, &err);
 	if (options.action == OPTIONS_HELP) {
@@ -99,6 +102,9 @@ int main(int argc, char *argv[])
 	}
 	vm_options.id = options.id;
 	vm_options.boot_timer = options.boot_timer;
+	vm_options.jail_start_ns = 1000 * options.start_time_us;
+	vm_options.jail_cpu_ns = 1000 * options.parent_cpu_time_us;
+	vm_options.before_exec_ns = 1000 * options.start_time_cpu_us;
 	code = run(&vm, &config, &vm_options);
 	vm_release(&vm);
 	config_release(&config);

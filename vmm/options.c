@@ -19,6 +19,9 @@ enum {
 	OPT_SHOW_LEVEL,
 	OPT_SHOW_LOG_ORIGIN,
 	OPT_METRICS_PATH,
+	OPT_START_TIME_US,
+	OPT_START_TIME_CPU_US,
+	OPT_PARENT_CPU_TIME_US,
 	OPT_VERSION,
 	OPT_HELP,
 	OPT_NOT_YET, /* all from here on */
@@ -36,6 +39,9 @@ static const struct option known[] = {
 	{ "show-level", no_argument, NULL, OPT_SHOW_LEVEL },
 	{ "show-log-origin", no_argument, NULL, OPT_SHOW_LOG_ORIGIN },
 	{ "metrics-path", required_argument, NULL, OPT_METRICS_PATH },
+	{ "start-time-us", required_argument, NULL, OPT_START_TIME_US },
+	{ "start-time-cpu-us", required_argument, NULL, OPT_START_TIME_CPU_US },
+	{ "parent-cpu-time-us", required_argument, NULL, OPT_PARENT_CPU_TIME_US },
 	{ "version", no_argument, NULL, OPT_VERSION },
 	{ "help", no_argument, NULL, OPT_HELP },
 	{ "api-sock", optional_argument, NULL, OPT_NOT_YET },
@@ -46,11 +52,8 @@ static const struct option known[] = {
 	{ "mmds-size-limit", optional_argument, NULL, OPT_NOT_YET },
 	{ "module", optional_argument, NULL, OPT_NOT_YET },
 	{ "no-seccomp", optional_argument, NULL, OPT_NOT_YET },
-	{ "parent-cpu-time-us", optional_argument, NULL, OPT_NOT_YET },
 	{ "seccomp-filter", optional_argument, NULL, OPT_NOT_YET },
 	{ "snapshot-version", optional_argument, NULL, OPT_NOT_YET },
-	{ "start-time-cpu-us", optional_argument, NULL, OPT_NOT_YET },
-	{ "start-time-us", optional_argument, NULL, OPT_NOT_YET },
 	{ 0 },
 };
 
@@ -69,6 +72,8 @@ void options_help(FILE *out)
 	      "  --show-log-origin    begin log lines with the source line they come from\n"
 	      "  --metrics-path FILE  append metrics to a file or FIFO: at the end, and every "
 	      "minute\n"
+	      "  --start-time-us, --start-time-cpu-us, --parent-cpu-time-us N\n"
+	      "                       what a jailer says of its own start and CPU time, for metrics\n"
 	      "  --version            print the version and exit\n"
 	      "  -h, --help           print this help and exit\n"
 	      "\n"
@@ -112,6 +117,19 @@ static int check_id(const char *id, struct error *err)
 	return 0;
 }
 
+/* At most what is still a number of ns. */
+static int take_us(const char *name, const char *value, uint64_t *us, struct error *err)
+{
+	char *end;
+
+	errno = 0;
+	*us = strtoull(value, &end, 10);
+	if (!isdigit((unsigned char)value[0]) || *end || errno || *us > INT64_MAX / 1000)
+		return error_set(err, EINVAL, "--%s: \"%s\" is not a number of microseconds", name,
+				 value);
+	return 0;
+}
+
 static int take_option(struct options *options, int opt, const char *value, struct error *err)
 {
 	switch (opt) {
@@ -144,6 +162,12 @@ static int take_option(struct options *options, int opt, const char *value, stru
 	case OPT_METRICS_PATH:
 		options->metrics_path = value;
 		break;
+	case OPT_START_TIME_US:
+		return take_us("start-time-us", value, &options->start_time_us, err);
+	case OPT_START_TIME_CPU_US:
+		return take_us("start-time-cpu-us", value, &options->start_time_cpu_us, err);
+	case OPT_PARENT_CPU_TIME_US:
+		return take_us("parent-cpu-time-us", value, &options->parent_cpu_time_us, err);
 	default: /* OPT_NO_API only needs to have been seen */
 		break;
 	}

@@ -7,6 +7,7 @@
 #define MOTE_OPTIONS_H
 
 #include <stdbool.h>
+#include <stdint.h>
 #include <stdio.h>
 
 #include "vmm/config.h"
@@ -33,6 +34,10 @@ struct options {
 	bool show_level;
 	bool show_log_origin;
 	const char *metrics_path; /* NULL = not given */
+	/* What a jailer says of the time before our main, in us; 0 = not given. */
+	uint64_t start_time_us;	     /* CLOCK_MONOTONIC when it started */
+	uint64_t start_time_cpu_us;  /* this process's CPU time when it became us */
+	uint64_t parent_cpu_time_us; /* CPU time spent until then, by it and its parents */
 };
 
 /*
