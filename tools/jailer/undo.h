@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What to take back when a jail can't be made, and when it has ended: last done, first undone. */
+#ifndef MOTE_JAILER_UNDO_H
+#define MOTE_JAILER_UNDO_H
+
+#include <limits.h>
+#include <stdbool.h>
+#include <sys/types.h>
+
+#define UNDO_MAX 64
+
+enum undo_when {
+	UNDO_ON_FAILURE,
+	UNDO_ALWAYS, /* also after the monitor's end */
+};
+
+struct undo_entry {
+	enum undo_when when;
+	int fd;			 /* ours: the directory that name is in, or what was chowned */
+	bool directory;		 /* name is one */
+	char name[NAME_MAX + 1]; /* what to remove; "" = give fd back to uid and gid */
+	uid_t uid;
+	gid_t gid;
+};
+
+struct undo {
+	unsigned int n;
+	struct undo_entry entries[UNDO_MAX];
+};
+
+/* Both copy fd. Beyond UNDO_MAX, or without file descriptors, what was done stays done. */
+void undo_add_name(struct undo *undo, enum undo_when when, int dir, const char *name, bool directory);
+void undo_add_owner(struct undo *undo, int fd, uid_t uid, gid_t gid);
+/* Undo all, or what is UNDO_ALWAYS only. Names that are gone and full directories are left. */
+void undo_run(struct undo *undo, bool failed);
+/* Forget all. */
+void undo_release(struct undo *undo);
+
+#endif

@@ -1,0 +1,66 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The jailer's second life: as small as can be, it stands for the monitor before its caller. */
+#include <errno.h>
+#include <signal.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+
+#include "tools/jailer/jail.h"
+#include "vmm/util.h"
+
+static const int passed_on[] = { SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2, SIGWINCH, SIGCONT };
+
+static sigset_t waited_for(void)
+{
+	sigset_t set;
+
+	sigemptyset(&set);
+	sigaddset(&set, SIGCHLD);
+	for (unsigned int i = 0; i < ARRAY_SIZE(passed_on); i++)
+		sigaddset(&set, passed_on[i]);
+	return set;
+}
+
+void wait_block_signals(sigset_t *before)
+{
+	sigset_t set = waited_for();
+
+	signal(SIGCHLD, SIG_DFL); /* ignored, as the caller may have it, no child could be waited for */
+	sigprocmask(SIG_BLOCK, &set, before);
+}
+
+/* Our end as the monitor's was. */
+static int end_as(int status)
+{
+	const struct rlimit none = { 0 };
+	sigset_t set;
+
+	if (WIFEXITED(status))
+		return WEXITSTATUS(status);
+	setrlimit(RLIMIT_CORE, &none);
+	signal(WTERMSIG(status), SIG_DFL);
+	sigemptyset(&set);
+	sigaddset(&set, WTERMSIG(status));
+	sigprocmask(SIG_UNBLOCK, &set, NULL);
+	kill(getpid(), WTERMSIG(status));
+	return 128 + WTERMSIG(status);
+}
+
+int wait_for_end(struct jail *jail, pid_t pid)
+{
+	sigset_t set = waited_for();
+	int status;
+
+	for (;;) {
+		siginfo_t info;
+		int signum = sigwaitinfo(&set, &info);
+
+		/* What a terminal sends goes to the monitor, in the same process group, by itself. */
+		if (signum > 0 && signum != SIGCHLD && info.si_code != SI_KERNEL)
+			kill(pid, signum);
+		if (signum == SIGCHLD && waitpid(pid, &status, WNOHANG) == pid)
+			break;
+	}
+	undo_run(&jail->undo, false);
+	return end_as(status);
+}
