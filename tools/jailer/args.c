@@ -119,7 +119,7 @@ static bool is_cgroup_file(const char *name)
 	return islower((unsigned char)name[0]) && strchr(name, '.') && !strstr(name, "..");
 }
 
-static int take_cgroup(struct args *args, const char *text, struct error *err)
+static int take_cgroup(struct args *args, char *text, struct error *err)
 {
 	struct args_cgroup *cgroup = &args->cgroups[args->n_cgroups];
 	size_t length = strcspn(text, "=");
@@ -131,8 +131,8 @@ static int take_cgroup(struct args *args, const char *text, struct error *err)
 	if (length > NAME_MAX)
 		return error_set(err, EINVAL, "--cgroup: the file's name is longer than %d characters",
 				 NAME_MAX);
-	memcpy(cgroup->file, text, length);
-	cgroup->file[length] = 0;
+	text[length] = 0;
+	cgroup->file = text;
 	if (!is_cgroup_file(cgroup->file))
 		return error_set(err, EINVAL, "--cgroup: \"%s\" is not the name of a controller's file",
 				 cgroup->file);
@@ -201,7 +201,7 @@ static int take_int(const char *option, const char *text, long long min, long lo
 	return ret;
 }
 
-static int take_option(struct args *args, int opt, const char *value, struct error *err)
+static int take_option(struct args *args, int opt, char *value, struct error *err)
 {
 	int number, ret;
 

@@ -28,11 +28,11 @@ enum args_action {
 
 /* --cgroup FILE=VALUE. */
 struct args_cgroup {
-	char file[NAME_MAX + 1]; /* of lower-case letters, digits, '_' and '.', "CONTROLLER.REST" */
+	const char *file; /* "CONTROLLER.REST": lower-case letters, digits, '_' and '.' */
 	const char *value;
 };
 
-/* Strings are borrowed from argv. */
+/* Strings are borrowed from argv, where a NUL replaces the '=' of --cgroup. */
 struct args {
 	enum args_action action;
 	const char *id;		    /* 1..64 of [A-Za-z0-9-] */

@@ -180,35 +180,43 @@ static const struct cgroup_mount *find_mount(const struct cgroup_mount *mounts, 
 	return mount;
 }
 
-/* One cgroup in each hierarchy that a --cgroup is about, and its value written there. */
+/* The jail's cgroup in that hierarchy, made unless it has been. Returns its index. */
+static int cgroup_in(struct jail *jail, struct place *places, const struct cgroup_mount *mount,
+		     struct error *err)
+{
+	unsigned int k = 0;
+	int leaf = -ENOENT;
+
+	while (k < jail->n_cgroups && places[k].mount != mount)
+		k++;
+	if (k < jail->n_cgroups)
+		return (int)k;
+	if (k == JAIL_HIERARCHIES_MAX)
+		return error_set(err, E2BIG, "--cgroup: more than %d hierarchies", JAIL_HIERARCHIES_MAX);
+	places[k].mount = mount;
+	/* Another jail that can't be made may be removing the parent just now. */
+	for (int i = 0; i < ATTEMPTS && leaf == -ENOENT; i++)
+		leaf = make_leaf(jail, &places[k], err);
+	if (leaf < 0)
+		return leaf;
+	jail->cgroups[jail->n_cgroups++] = leaf;
+	return (int)k;
+}
+
 static int make_all(struct jail *jail, const struct cgroup_mount *mounts, int n, struct error *err)
 {
 	const struct args *args = jail->args;
-	struct place places[JAIL_HIERARCHIES_MAX];
+	cleanup_free struct place *places = calloc(JAIL_HIERARCHIES_MAX, sizeof(*places));
 
+	if (!places)
+		return error_sys(err, ENOMEM, "--cgroup");
 	for (unsigned int i = 0; i < args->n_cgroups; i++) {
 		const struct cgroup_mount *mount =
 			find_mount(mounts, n, args->cgroup_version, args->cgroups[i].file, err);
-		unsigned int k = 0;
+		int k = mount ? cgroup_in(jail, places, mount, err) : -err->errnum;
 
-		if (!mount)
-			return -err->errnum;
-		while (k < jail->n_cgroups && places[k].mount != mount)
-			k++;
-		if (k == JAIL_HIERARCHIES_MAX)
-			return error_set(err, E2BIG, "--cgroup: more than %d hierarchies",
-					 JAIL_HIERARCHIES_MAX);
-		if (k == jail->n_cgroups) {
-			int leaf = -ENOENT;
-
-			places[k].mount = mount;
-			/* Another jail that can't be made may be removing the parent just now. */
-			for (int t = 0; t < ATTEMPTS && leaf == -ENOENT; t++)
-				leaf = make_leaf(jail, &places[k], err);
-			if (leaf < 0)
-				return leaf;
-			jail->cgroups[jail->n_cgroups++] = leaf;
-		}
+		if (k < 0)
+			return k;
 		if (set_value(jail->cgroups[k], places[k].path, &args->cgroups[i], err) < 0)
 			return -err->errnum;
 	}
@@ -236,12 +244,12 @@ static int find_existing(struct jail *jail, const struct cgroup_mount *mounts, i
 int cgroups_make(struct jail *jail, struct error *err)
 {
 	const struct args *args = jail->args;
-	struct cgroup_mount mounts[CGROUP_MOUNTS_MAX];
+	cleanup_free struct cgroup_mount *mounts = NULL;
 	bool existing = args->n_cgroups == 0 && args->cgroup_version == 2 && args->parent_cgroup;
 
 	if (args->n_cgroups == 0 && !existing)
 		return 0;
-	int n = cgroup_mounts_read(mounts, err);
+	int n = cgroup_mounts_read(&mounts, err);
 
 	if (n < 0)
 		return n;

@@ -22,17 +22,18 @@ static bool parse_line(const char *line, struct cgroup_mount *mount)
 	return sscanf(type, " - %*s %*s %255s", mount->controllers) == 1;
 }
 
-int cgroup_mounts_read(struct cgroup_mount mounts[CGROUP_MOUNTS_MAX], struct error *err)
+int cgroup_mounts_read(struct cgroup_mount **mounts, struct error *err)
 {
 	cleanup_fclose FILE *info = fopen("/proc/self/mountinfo", "re");
 	cleanup_free char *line = NULL;
 	size_t size = 0;
 	int n = 0;
 
-	if (!info)
+	*mounts = calloc(CGROUP_MOUNTS_MAX, sizeof(**mounts));
+	if (!info || !*mounts)
 		return error_sys(err, errno, "open \"/proc/self/mountinfo\"");
 	while (n < CGROUP_MOUNTS_MAX && getline(&line, &size, info) > 0)
-		n += parse_line(line, &mounts[n]);
+		n += parse_line(line, *mounts + n);
 	return n;
 }
 

@@ -7,7 +7,7 @@
 
 #include "vmm/error.h"
 
-#define CGROUP_MOUNTS_MAX 24
+#define CGROUP_MOUNTS_MAX 24 /* the kernel has about 14 controllers */
 
 struct cgroup_mount {
 	unsigned int version;
@@ -15,8 +15,11 @@ struct cgroup_mount {
 	char controllers[256]; /* of version 1: "cpu,cpuacct" among other mount options */
 };
 
-/* From /proc/self/mountinfo. Returns how many there are, at most CGROUP_MOUNTS_MAX. */
-int cgroup_mounts_read(struct cgroup_mount mounts[CGROUP_MOUNTS_MAX], struct error *err);
+/*
+ * From /proc/self/mountinfo. Returns how many there are, at most CGROUP_MOUNTS_MAX; *mounts is for the
+ * caller to free, also on error.
+ */
+int cgroup_mounts_read(struct cgroup_mount **mounts, struct error *err);
 
 /* The hierarchy of version that has controller (version 2: the one there is); NULL if none has. */
 const struct cgroup_mount *cgroup_mount_find(const struct cgroup_mount *mounts, int n,

@@ -178,8 +178,8 @@ static int remove_cgroup(const struct cgroup_mount *mount, const char *parent, c
 static int remove_cgroups(const struct args *args, const char *exec_name, struct error *err)
 {
 	const char *parent = args->parent_cgroup ? args->parent_cgroup : exec_name;
-	struct cgroup_mount mounts[CGROUP_MOUNTS_MAX];
-	int n = cgroup_mounts_read(mounts, err);
+	cleanup_free struct cgroup_mount *mounts = NULL;
+	int n = cgroup_mounts_read(&mounts, err);
 
 	for (int i = 0; i < n; i++)
 		if (remove_cgroup(&mounts[i], parent, args->id, err) < 0)

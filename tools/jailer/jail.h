@@ -3,7 +3,7 @@
  * A jail while it is being made. Two processes do it: the jailer, outside, with the caller's
  * rights, opens and makes what is on the host; its child, in new namespaces, moves in, drops
  * everything and becomes the monitor. Each step is one function below, in the order that main.c
- * calls them. All return 0 or a negative errno with err filled, unless they say otherwise.
+ * calls them. They share memory, so the error is one. All return 0 or a negative errno with err filled, unless they say otherwise.
  */
 #ifndef MOTE_JAILER_JAIL_H
 #define MOTE_JAILER_JAIL_H
@@ -12,6 +12,7 @@
 #include <stdint.h>
 
 #include "tools/jailer/args.h"
+#include "tools/jailer/clone3.h"
 #include "tools/jailer/undo.h"
 #include "vmm/config.h"
 
@@ -42,8 +43,8 @@ struct jail {
 
 	int cgroups[JAIL_HIERARCHIES_MAX]; /* directories of the jail's cgroup in each hierarchy */
 	unsigned int n_cgroups;
-	unsigned int cgroup_version;
 
+	pid_t pid;		     /* of the process inside, as seen from outside */
 	struct undo undo;
 };
 
@@ -64,10 +65,11 @@ int host_root_make(struct jail *jail, struct error *err);
 /* The jail's cgroups with their limits. */
 int cgroups_make(struct jail *jail, struct error *err);
 /*
- * Fork into the jail's namespaces: 0 in the child, else its process ID. *pidfd: of the child. With
- * --handover the child's parent is ours.
+ * Run function in a new process in the jail's namespaces, with our memory until it calls exec, which
+ * we wait for; it must not return. Its process ID is in jail->pid from its start on. With --handover
+ * its parent is ours.
  */
-pid_t namespaces_fork(const struct jail *jail, int *pidfd, struct error *err);
+int namespaces_spawn(struct jail *jail, clone3_function *function, void *argument, struct error *err);
 
 /* ---- inside ---- */
 
@@ -93,7 +95,7 @@ int monitor_exec(const struct jail *jail, uint64_t jailer_cpu_us, struct error *
  * Wait for the monitor's end and pass signals on to it meanwhile. What can be is undone; returns
  * the exit status, or ends by the signal that ended the monitor.
  */
-int wait_for_end(struct jail *jail, pid_t pid);
+int wait_for_end(struct jail *jail);
 /* Signals that wait_for_end passes on; blocked before the fork, so that none gets lost. */
 void wait_block_signals(sigset_t *before);
 /* --cleanup. */

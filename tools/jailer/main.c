@@ -2,12 +2,13 @@
 /*
  * mote-jailer: make a jail, and run the monitor in it.
  *
- *	outside:  arguments -> plan -> network namespace -> objects -> directory -> cgroups -> fork
- *	inside:   IDs, cgroup namespace -> limits -> root -> privileges -> Landlock -> exec
- *	outside:  pid file, "go" -> wait for exec -> wait for the end, or leave
+ *	outside:  arguments -> plan -> network namespace -> objects -> directory -> cgroups
+ *	inside:   streams -> cgroup -> namespaces -> limits -> root -> privileges -> Landlock -> exec
+ *	outside:  wait for the end, or leave
  *
- * What fails inside is told outside through a socket pair, which exec closes; outside takes back
- * what was made and says it in one line.
+ * The process inside shares the memory of the one outside, which sleeps until exec has succeeded or
+ * the other is gone. What failed inside is found in the error then, what was made is taken back,
+ * and it's said in one line.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -15,7 +16,6 @@
 #include <signal.h>
 #include <stdio.h>
 #include <sys/prctl.h>
-#include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -27,7 +27,14 @@
 #include "vmm/exit.h"
 #include "vmm/util.h"
 
-enum { OUTSIDE, INSIDE };
+/* What the two processes share beside the jail. */
+struct shared {
+	struct jail *jail;
+	struct error *err;
+	sigset_t signals;	/* as the caller had them */
+	uint64_t jailer_cpu_us; /* CPU time of the process outside */
+	int keeper;		/* pidfd of the process whose end is the monitor's; -1 = none's */
+};
 
 static int fail(enum exit_code code, const struct error *err)
 {
@@ -77,25 +84,51 @@ static int go_to_background(const struct jail *jail, struct error *err)
 	return 0;
 }
 
-/*
- * Whom somebody waits for ends with them. If they were gone already, the other end of the socket
- * is closed; else there is a byte that says that the pid file is written.
- */
-static int tie_to_parent(const struct jail *jail, int outside, struct error *err)
+/* pidfd of whoever waits for the monitor: we, or our parent with --handover. */
+static int open_keeper(const struct jail *jail, int *keeper, struct error *err)
 {
-	char go;
+	const struct args *args = jail->args;
 
-	if (!jail->args->daemonize && !jail->args->new_pid_ns && prctl(PR_SET_PDEATHSIG, SIGKILL) < 0)
+	*keeper = -1;
+	if (args->daemonize || args->new_pid_ns)
+		return 0;
+	*keeper = (int)syscall(SYS_pidfd_open, args->handover < 0 ? getpid() : getppid(), 0);
+	return *keeper < 0 ? error_sys(err, errno, "pidfd_open") : 0;
+}
+
+/* When the keeper ends, so does the monitor; if it has ended before we said so, now. */
+static int tie_to_keeper(int keeper, struct error *err)
+{
+	struct pollfd p = { .fd = keeper, .events = POLLIN };
+
+	if (keeper < 0)
+		return 0;
+	if (prctl(PR_SET_PDEATHSIG, SIGKILL) < 0)
 		return error_sys(err, errno, "set the parent-death signal");
-	if (read(outside, &go, 1) != 1)
-		return error_set(err, EPIPE, "the jailer is gone");
+	return poll(&p, 1, 0) == 1 ? error_set(err, ESRCH, "whoever waits for the monitor is gone") : 0;
+}
+
+static int write_pid(int fd, pid_t pid, const char *what, struct error *err)
+{
+	if (fd >= 0 && dprintf(fd, "%d", (int)pid) < 0)
+		return error_sys(err, errno, "write process ID to %s", what);
 	return 0;
 }
 
-static int move_in(const struct jail *jail, int outside, struct error *err)
+/* Before anything can fail: also a process that doesn't make it must be waited for. */
+static int tell_pid(const struct jail *jail, struct error *err)
 {
-	int ret = go_to_background(jail, err);
+	int ret = write_pid(jail->args->handover, jail->pid, "--handover's file descriptor", err);
 
+	return ret < 0 ? ret : write_pid(jail->pid_file, jail->pid, "the pid file", err);
+}
+
+static int move_in(const struct jail *jail, struct error *err)
+{
+	int ret = tell_pid(jail, err);
+
+	if (ret == 0)
+		ret = go_to_background(jail, err);
 	if (ret == 0)
 		ret = cgroups_enter(jail, err);
 	if (ret == 0)
@@ -108,69 +141,29 @@ static int move_in(const struct jail *jail, int outside, struct error *err)
 		ret = privileges_drop(jail, err);
 	if (ret == 0)
 		ret = landlock_restrict(jail, err);
-	if (ret == 0)
-		ret = tie_to_parent(jail, outside, err);
 	return ret;
 }
 
-/* The child's life until it is the monitor. */
-static _Noreturn void inside(const struct jail *jail, int outside, const sigset_t *signals,
-			     uint64_t jailer_cpu_us)
+/* The process inside, until it is the monitor. */
+static void inside(void *argument)
 {
-	struct error err = { 0 };
+	const struct shared *shared = argument;
 
-	if (move_in(jail, outside, &err) == 0) {
-		sigprocmask(SIG_SETMASK, signals, NULL);
-		monitor_exec(jail, jailer_cpu_us, &err);
+	if (move_in(shared->jail, shared->err) == 0 && tie_to_keeper(shared->keeper, shared->err) == 0) {
+		sigprocmask(SIG_SETMASK, &shared->signals, NULL);
+		monitor_exec(shared->jail, shared->jailer_cpu_us, shared->err);
 	}
-	if (send(outside, err.message, strlen(err.message), MSG_NOSIGNAL) < 0)
-		_exit(EXIT_UNEXPECTED_ERROR); /* nobody listens */
 	_exit(EXIT_GENERIC_ERROR);
 }
 
-static int write_pid(int fd, pid_t pid, const char *what, struct error *err)
+/* Until the process is gone, its cgroup can't be removed. With --handover another reaps it. */
+static void await_failed(pid_t pid)
 {
-	if (fd >= 0 && dprintf(fd, "%d", (int)pid) < 0)
-		return error_sys(err, errno, "write process ID to %s", what);
-	return 0;
-}
-
-/* 0 once the child has become the monitor; what it says if it couldn't. */
-static int hear_of_exec(int child, struct error *err)
-{
-	ssize_t n = send(child, "", 1, MSG_NOSIGNAL);
-
-	if (n == 1)
-		n = recv(child, err->message, sizeof(err->message) - 1, MSG_WAITALL);
-	if (n < 0)
-		return error_sys(err, errno, "talk with the jail");
-	err->message[n] = 0;
-	err->errnum = n ? EIO : 0;
-	return -err->errnum;
-}
-
-/* The child has said its last word, or must not run: make sure that it's gone. */
-static void end_child(pid_t pid, int pidfd)
-{
+	cleanup_close int pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
 	struct pollfd p = { .fd = pidfd, .events = POLLIN };
 
-	syscall(SYS_pidfd_send_signal, pidfd, SIGKILL, NULL, 0);
-	poll(&p, 1, -1);
-	/* With --handover it's the caller's to reap, and this fails. */
+	poll(&p, pidfd >= 0, -1);
 	waitpid(pid, NULL, 0);
-}
-
-static int start(struct jail *jail, pid_t pid, int pidfd, int child, struct error *err)
-{
-	int ret = write_pid(jail->pid_file, pid, "the pid file", err);
-
-	if (ret == 0)
-		ret = write_pid(jail->args->handover, pid, "--handover's file descriptor", err);
-	if (ret == 0)
-		ret = hear_of_exec(child, err);
-	if (ret < 0)
-		end_child(pid, pidfd);
-	return ret;
 }
 
 /* The first of undo's descriptors from number on; UINT_MAX without one. */
@@ -214,34 +207,38 @@ static int prepare(struct jail *jail, struct error *err)
 	return ret;
 }
 
+/* 0 once the monitor runs. */
+static int spawn(struct jail *jail, const sigset_t *signals, struct error *err)
+{
+	struct shared shared = { .jail = jail, .err = err, .signals = *signals };
+	int ret = open_keeper(jail, &shared.keeper, err);
+	cleanup_close int keeper = shared.keeper;
+
+	if (ret < 0)
+		return ret;
+	shared.jailer_cpu_us = cpu_us();
+	ret = namespaces_spawn(jail, inside, &shared, err);
+	if (ret == 0 && err->errnum) {
+		await_failed(jail->pid);
+		ret = -err->errnum;
+	}
+	return ret;
+}
+
 static int run(struct jail *jail, struct error *err)
 {
 	sigset_t signals;
-	int pair[2], pidfd = -1;
 
 	wait_block_signals(&signals);
-	if (prepare(jail, err) < 0)
+	if (prepare(jail, err) < 0 || spawn(jail, &signals, err) < 0)
 		return fail(EXIT_GENERIC_ERROR, err);
-	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0) {
-		error_sys(err, errno, "socketpair");
-		return fail(EXIT_GENERIC_ERROR, err);
-	}
-	pid_t pid = namespaces_fork(jail, &pidfd, err);
-
-	if (pid == 0) {
-		close(pair[OUTSIDE]);
-		inside(jail, pair[INSIDE], &signals, cpu_us());
-	}
-	close(pair[INSIDE]);
-	if (pid < 0 || start(jail, pid, pidfd, pair[OUTSIDE], err) < 0)
-		return fail(EXIT_GENERIC_ERROR, err);
+	jail_close(jail);
 	if (!waits(jail)) {
 		undo_release(&jail->undo);
 		return EXIT_OK;
 	}
-	jail_close(jail);
 	close_all_but_undo(&jail->undo);
-	return wait_for_end(jail, pid);
+	return wait_for_end(jail);
 }
 
 int main(int argc, char *argv[])

@@ -19,6 +19,8 @@
 #include "tools/jailer/jail.h"
 #include "vmm/util.h"
 
+#define STACK_SIZE (64 * KIB)
+
 /* Look before opening: a FIFO or a device would block, or do whatever opening it does. */
 static int open_netns(const char *path, struct error *err)
 {
@@ -55,35 +57,43 @@ int netns_join(const struct jail *jail, struct error *err)
 	return 0;
 }
 
-pid_t namespaces_fork(const struct jail *jail, int *pidfd, struct error *err)
+static uint64_t clone_flags(const struct jail *jail)
 {
-	bool handover = jail->args->handover >= 0;
-	struct clone_args clone = {
-		.flags = CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWIPC | CLONE_NEWUTS | CLONE_PIDFD,
-		.pidfd = (uintptr_t)pidfd,
-		.exit_signal = handover ? 0 : SIGCHLD, /* CLONE_PARENT: as ours */
-	};
+	uint64_t flags = CLONE_VM | CLONE_VFORK | CLONE_PARENT_SETTID | CLONE_NEWNS | CLONE_NEWPID |
+			 CLONE_NEWIPC | CLONE_NEWUTS;
 
 	if (!jail->args->netns)
-		clone.flags |= CLONE_NEWNET;
+		flags |= CLONE_NEWNET;
 	if (jail->rootless)
-		clone.flags |= CLONE_NEWUSER;
-	if (handover)
-		clone.flags |= CLONE_PARENT;
-	if (jail->cgroup_version == 2 && jail->n_cgroups) {
-		/* Born there: no migration, which waits for all CPUs. */
-		clone.flags |= CLONE_INTO_CGROUP;
-		clone.cgroup = (uint64_t)jail->cgroups[0];
-	}
-	pid_t pid = (pid_t)syscall(SYS_clone3, &clone, sizeof(clone));
+		flags |= CLONE_NEWUSER;
+	if (jail->args->handover >= 0)
+		flags |= CLONE_PARENT;
+	if (jail->args->cgroup_version == 2 && jail->n_cgroups)
+		flags |= CLONE_INTO_CGROUP; /* born there: no migration, which waits for all CPUs */
+	return flags;
+}
 
-	if (pid >= 0)
-		return pid;
-	if (jail->rootless && (errno == EPERM || errno == ENOSPC || errno == EUSERS))
-		return error_sys(err, errno,
+int namespaces_spawn(struct jail *jail, clone3_function *function, void *argument, struct error *err)
+{
+	static char stack[STACK_SIZE] __attribute__((aligned(16)));
+	struct clone_args clone = {
+		.flags = clone_flags(jail),
+		.parent_tid = (uintptr_t)&jail->pid,
+		.exit_signal = jail->args->handover < 0 ? SIGCHLD : 0, /* CLONE_PARENT: as ours */
+		.stack = (uintptr_t)stack,
+		.stack_size = sizeof(stack),
+		.cgroup = jail->n_cgroups ? (uint64_t)jail->cgroups[0] : 0,
+	};
+	long ret = clone3_call(&clone, function, argument);
+
+	if (ret > 0)
+		return 0;
+	jail->pid = 0;
+	if (jail->rootless && (ret == -EPERM || ret == -ENOSPC || ret == -EUSERS))
+		return error_sys(err, (int)-ret,
 				 "clone3: this user can't make user namespaces "
 				 "(user.max_user_namespaces, kernel.unprivileged_userns_clone, AppArmor)");
-	return error_sys(err, errno, "clone3");
+	return error_sys(err, (int)-ret, "clone3");
 }
 
 static int write_file(const char *path, const char *text, struct error *err)

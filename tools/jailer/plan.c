@@ -12,7 +12,7 @@ void jail_init(struct jail *jail, const struct args *args)
 {
 	*jail = (struct jail){
 		.args = args, .start_us = monotonic_ns() / 1000, .exec = -1, .config = -1, .root = -1,
-		.tree = -1, .pid_file = -1, .cgroup_version = args->cgroup_version,
+		.tree = -1, .pid_file = -1,
 	};
 }
 

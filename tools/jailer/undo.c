@@ -2,7 +2,8 @@
 #include "tools/jailer/undo.h"
 
 #include <fcntl.h>
-#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 static struct undo_entry *add(struct undo *undo, enum undo_when when, int fd)
@@ -24,7 +25,9 @@ void undo_add_name(struct undo *undo, enum undo_when when, int dir, const char *
 	if (!entry)
 		return;
 	entry->directory = directory;
-	snprintf(entry->name, sizeof(entry->name), "%s", name);
+	entry->name = strdup(name);
+	if (!entry->name) /* it would be taken for an owner */
+		close(undo->entries[--undo->n].fd);
 }
 
 void undo_add_owner(struct undo *undo, int fd, uid_t uid, gid_t gid)
@@ -39,7 +42,7 @@ void undo_add_owner(struct undo *undo, int fd, uid_t uid, gid_t gid)
 
 static int take_back(const struct undo_entry *entry)
 {
-	if (!entry->name[0])
+	if (!entry->name)
 		return fchown(entry->fd, entry->uid, entry->gid);
 	return unlinkat(entry->fd, entry->name, entry->directory ? AT_REMOVEDIR : 0);
 }
@@ -55,6 +58,10 @@ void undo_run(struct undo *undo, bool failed)
 
 void undo_release(struct undo *undo)
 {
-	while (undo->n)
-		close(undo->entries[--undo->n].fd);
+	while (undo->n) {
+		const struct undo_entry *entry = &undo->entries[--undo->n];
+
+		close(entry->fd);
+		free(entry->name);
+	}
 }

@@ -3,7 +3,6 @@
 #ifndef MOTE_JAILER_UNDO_H
 #define MOTE_JAILER_UNDO_H
 
-#include <limits.h>
 #include <stdbool.h>
 #include <sys/types.h>
 
@@ -16,9 +15,9 @@ enum undo_when {
 
 struct undo_entry {
 	enum undo_when when;
-	int fd;			 /* ours: the directory that name is in, or what was chowned */
-	bool directory;		 /* name is one */
-	char name[NAME_MAX + 1]; /* what to remove; "" = give fd back to uid and gid */
+	int fd;		/* ours: the directory that name is in, or what was chowned */
+	bool directory; /* name is one */
+	char *name;	/* ours: what to remove; NULL = give fd back to uid and gid */
 	uid_t uid;
 	gid_t gid;
 };
@@ -28,7 +27,7 @@ struct undo {
 	struct undo_entry entries[UNDO_MAX];
 };
 
-/* Both copy fd. Beyond UNDO_MAX, or without file descriptors, what was done stays done. */
+/* Both copy what they get. Beyond UNDO_MAX, or if that fails, what was done stays done. */
 void undo_add_name(struct undo *undo, enum undo_when when, int dir, const char *name, bool directory);
 void undo_add_owner(struct undo *undo, int fd, uid_t uid, gid_t gid);
 /* Undo all, or what is UNDO_ALWAYS only. Names that are gone and full directories are left. */

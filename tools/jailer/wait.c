@@ -46,7 +46,7 @@ static int end_as(int status)
 	return 128 + WTERMSIG(status);
 }
 
-int wait_for_end(struct jail *jail, pid_t pid)
+int wait_for_end(struct jail *jail)
 {
 	sigset_t set = waited_for();
 	int status;
@@ -57,8 +57,8 @@ int wait_for_end(struct jail *jail, pid_t pid)
 
 		/* What a terminal sends goes to the monitor, in the same process group, by itself. */
 		if (signum > 0 && signum != SIGCHLD && info.si_code != SI_KERNEL)
-			kill(pid, signum);
-		if (signum == SIGCHLD && waitpid(pid, &status, WNOHANG) == pid)
+			kill(jail->pid, signum);
+		if (signum == SIGCHLD && waitpid(jail->pid, &status, WNOHANG) == jail->pid)
 			break;
 	}
 	undo_run(&jail->undo, false);
