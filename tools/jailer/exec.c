@@ -4,21 +4,12 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <sys/syscall.h>
-#include <time.h>
 #include <unistd.h>
 
 #include <linux/close_range.h>
 
 #include "tools/jailer/jail.h"
 #include "vmm/util.h"
-
-static uint64_t cpu_us(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
-	return (uint64_t)t.tv_sec * 1000000 + (uint64_t)t.tv_nsec / 1000;
-}
 
 /* Whatever the caller had open, too, ends with exec; what is passed is all that remains. */
 static int keep_only_passed(const struct jail *jail, struct error *err)

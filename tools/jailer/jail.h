@@ -10,6 +10,7 @@
 
 #include <limits.h>
 #include <stdint.h>
+#include <time.h>
 
 #include "tools/jailer/args.h"
 #include "tools/jailer/clone3.h"
@@ -24,6 +25,7 @@
 struct jail {
 	const struct args *args;
 	uint64_t start_us;	     /* CLOCK_MONOTONIC when the jailer started */
+	uint64_t start_cpu_us;	     /* its CPU time then: from exec and from before that */
 	bool rootless;		     /* in a user namespace, with no rights to begin with */
 	uid_t uid;
 	gid_t gid;
@@ -47,6 +49,15 @@ struct jail {
 	pid_t pid;		     /* of the process inside, as seen from outside */
 	struct undo undo;
 };
+
+/* CPU time of this process. */
+static inline uint64_t cpu_us(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
+	return (uint64_t)t.tv_sec * 1000000 + (uint64_t)t.tv_nsec / 1000;
+}
 
 void jail_init(struct jail *jail, const struct args *args);
 /* Close and free all but undo. */

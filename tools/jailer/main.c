@@ -18,7 +18,6 @@
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 
 #include <linux/close_range.h>
@@ -34,6 +33,7 @@ struct shared {
 	sigset_t signals;	/* as the caller had them */
 	uint64_t jailer_cpu_us; /* CPU time of the process outside */
 	int keeper;		/* pidfd of the process whose end is the monitor's; -1 = none's */
+	bool failed;		/* the process inside did, and the error says why */
 };
 
 static int fail(enum exit_code code, const struct error *err)
@@ -52,14 +52,6 @@ static void open_standard_streams(void)
 	} while (fd >= 0 && fd <= STDERR_FILENO);
 	if (fd >= 0)
 		close(fd);
-}
-
-static uint64_t cpu_us(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
-	return (uint64_t)t.tv_sec * 1000000 + (uint64_t)t.tv_nsec / 1000;
 }
 
 static bool waits(const struct jail *jail)
@@ -147,12 +139,13 @@ static int move_in(const struct jail *jail, struct error *err)
 /* The process inside, until it is the monitor. */
 static void inside(void *argument)
 {
-	const struct shared *shared = argument;
+	struct shared *shared = argument;
 
 	if (move_in(shared->jail, shared->err) == 0 && tie_to_keeper(shared->keeper, shared->err) == 0) {
 		sigprocmask(SIG_SETMASK, &shared->signals, NULL);
 		monitor_exec(shared->jail, shared->jailer_cpu_us, shared->err);
 	}
+	shared->failed = true;
 	_exit(EXIT_GENERIC_ERROR);
 }
 
@@ -216,9 +209,9 @@ static int spawn(struct jail *jail, const sigset_t *signals, struct error *err)
 
 	if (ret < 0)
 		return ret;
-	shared.jailer_cpu_us = cpu_us();
+	shared.jailer_cpu_us = cpu_us() - jail->start_cpu_us;
 	ret = namespaces_spawn(jail, inside, &shared, err);
-	if (ret == 0 && err->errnum) {
+	if (ret == 0 && shared.failed) {
 		await_failed(jail->pid);
 		ret = -err->errnum;
 	}

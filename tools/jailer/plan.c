@@ -11,8 +11,8 @@
 void jail_init(struct jail *jail, const struct args *args)
 {
 	*jail = (struct jail){
-		.args = args, .start_us = monotonic_ns() / 1000, .exec = -1, .config = -1, .root = -1,
-		.tree = -1, .pid_file = -1,
+		.args = args, .start_us = monotonic_ns() / 1000, .start_cpu_us = cpu_us(), .exec = -1,
+		.config = -1, .root = -1, .tree = -1, .pid_file = -1,
 	};
 }
 
