@@ -95,11 +95,17 @@ class World:
         assert line, process.communicate()[1]
         return process, json.loads(line)
 
-    def close(self):
+    def stop(self):
         for process in self.started:
-            if process.poll() is None:
-                process.kill()
+            monitors = children(process.pid) if process.poll() is None else []
+            process.kill()
             process.communicate()
+            for pid in monitors:
+                ends(pid)
+        self.started = []
+
+    def close(self):
+        self.stop()
         shutil.rmtree(self.directory)
 
 

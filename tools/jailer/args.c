@@ -114,9 +114,9 @@ static int take_gid(struct args *args, const char *text, struct error *err)
 static bool is_cgroup_file(const char *name)
 {
 	for (const char *c = name; *c; c++)
-		if (!islower((unsigned char)*c) && !isdigit((unsigned char)*c) && *c != '_' && *c != '.')
+		if (!isascii(*c) || (!isalnum(*c) && *c != '_' && *c != '.'))
 			return false;
-	return islower((unsigned char)name[0]) && strchr(name, '.') && !strstr(name, "..");
+	return isalpha(name[0]) && strchr(name, '.') && !strstr(name, "..");
 }
 
 static int take_cgroup(struct args *args, char *text, struct error *err)

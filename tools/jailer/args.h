@@ -28,7 +28,7 @@ enum args_action {
 
 /* --cgroup FILE=VALUE. */
 struct args_cgroup {
-	const char *file; /* "CONTROLLER.REST": lower-case letters, digits, '_' and '.' */
+	const char *file; /* "CONTROLLER.REST": letters, digits, '_' and '.' */
 	const char *value;
 };
 

@@ -145,7 +145,7 @@ static int remove_directory(const struct args *args, const char *exec_name, stru
 		return 0;
 	if (base < 0)
 		return base;
-	cleanup_close int exec_dir = dir_open(base, exec_name, true);
+	cleanup_close int exec_dir = dir_open(base, exec_name, false);
 	cleanup_close int id_dir = exec_dir < 0 ? exec_dir : dir_open(exec_dir, args->id, true);
 
 	if (id_dir == -ENOENT)

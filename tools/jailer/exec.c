@@ -48,5 +48,8 @@ int monitor_exec(const struct jail *jail, uint64_t jailer_cpu_us, struct error *
 	snprintf(parent_cpu, sizeof(parent_cpu), "%" PRIu64, jailer_cpu_us + cpu_us());
 	snprintf(config, sizeof(config), "/dev/fd/%d", jail->config);
 	syscall(SYS_execveat, jail->exec, "", argv, no_environment, AT_EMPTY_PATH);
+	if (errno == ENOENT) /* the program itself is open already */
+		return error_set(err, ENOENT, "exec \"%s\": not a static program: its interpreter isn't in the jail",
+				 jail->args->exec_file);
 	return error_sys(err, errno, "exec \"%s\" as user %u", jail->args->exec_file, jail->uid);
 }

@@ -226,8 +226,10 @@ static int make_root(struct jail *jail, int id_dir, struct error *err)
 	jail->root = dir_make(id_dir, "root", empty ? 0755 : 0700, &made);
 	if (made)
 		undo_add_name(&jail->undo, empty ? UNDO_ALWAYS : UNDO_ON_FAILURE, id_dir, "root", true);
-	if (jail->root < 0)
-		return open_failed(-jail->root, "root", err);
+	if (jail->root < 0) {
+		open_failed(-jail->root, "root", err);
+		return error_wrap(err, "jail");
+	}
 	if (empty && !made)
 		return in_use(jail, "its directory ", "root", err);
 	int ret = empty ? fill_empty_root(jail, id_dir, err) : fill_shared_root(jail, err);
