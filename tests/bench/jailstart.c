@@ -2,7 +2,7 @@
 /*
  * jailstart ROUNDS AT_ONCE JAILER [ARG..]: starts AT_ONCE jailers at the same time, ROUNDS times, each
  * with --id of its own in front of ARGs. JAILER must run the monitor called "stamp", which is this
- * program: it says the time of its first line. Prints a line for each start:
+ * program: it says the time of its first line, and lives until all have. Prints a line for each start:
  *
  *	ROUND NS_TO_MONITOR
  *
@@ -35,47 +35,49 @@ static int stamp(char *argv[], uint64_t at)
 	int n = snprintf(line, sizeof(line), "%s %llu\n", strrchr(argv[2], '-') + 1,
 			 (unsigned long long)at);
 
-	return write(STDOUT_FILENO, line, (size_t)n) == n ? 0 : 1;
+	if (write(STDOUT_FILENO, line, (size_t)n) != n)
+		return 1;
+	return read(STDIN_FILENO, line, 1) == 0 ? 0 : 1;
 }
 
-static pid_t start(int round, int number, int out, int argc, char *argv[])
+static void start(int round, int number, int in, int out, int argc, char *argv[])
 {
 	char id[32], *command[64] = { argv[3], "--id", id };
-	pid_t pid;
 
 	snprintf(id, sizeof(id), "r%d-%d", round, number);
 	for (int i = 4; i < argc && i < 60; i++)
 		command[i - 1] = argv[i];
-	pid = vfork();
-	if (pid == 0) {
+	if (vfork() == 0) {
+		dup2(in, STDIN_FILENO);
 		dup2(out, STDOUT_FILENO);
 		execv(command[0], command);
 		_exit(127);
 	}
-	return pid;
 }
 
 static int measure(int round, int at_once, int argc, char *argv[])
 {
 	uint64_t started[AT_ONCE_MAX];
-	int pipe_fds[2], failed = 0, status;
+	int out[2], in[2], failed = 0, status;
 
-	if (pipe2(pipe_fds, O_CLOEXEC) < 0)
+	if (pipe2(out, O_CLOEXEC) < 0 || pipe2(in, O_CLOEXEC) < 0)
 		return 1;
 	for (int i = 0; i < at_once; i++) {
 		started[i] = now_ns();
-		start(round, i, pipe_fds[1], argc, argv);
+		start(round, i, in[0], out[1], argc, argv);
 	}
-	close(pipe_fds[1]);
-	while (wait(&status) > 0)
-		failed |= status != 0;
-	FILE *in = fdopen(pipe_fds[0], "r");
+	close(out[1]);
+	close(in[0]);
+	FILE *lines = fdopen(out[0], "r");
 	unsigned long long at;
 	unsigned int number;
 
-	while (fscanf(in, "%u %llu", &number, &at) == 2 && number < (unsigned int)at_once)
-		printf("%d %llu\n", round, at - (unsigned long long)started[number]);
-	fclose(in);
+	for (int n = 0; n < at_once && fscanf(lines, "%u %llu", &number, &at) == 2; n++)
+		printf("%d %llu\n", round, at - (unsigned long long)started[number % AT_ONCE_MAX]);
+	fclose(lines);
+	close(in[1]);
+	while (wait(&status) > 0)
+		failed |= status != 0;
 	return failed;
 }
 

@@ -6,13 +6,13 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
-#include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 
 #include <linux/major.h>
 
 #include "tools/jailer/jail.h"
+#include "tools/jailer/mounts.h"
 #include "vmm/util.h"
 
 /* Documentation/admin-guide/devices.txt, char major 10. */
@@ -42,10 +42,10 @@ static int bind_node(int dir, const char *name, unsigned int minor, struct error
 	if (!S_ISCHR(st.st_mode) || st.st_rdev != makedev(MISC_MAJOR, minor))
 		return error_set(err, ENODEV, "\"%s\" is not character device %d:%u", path, MISC_MAJOR,
 				 minor);
-	cleanup_close int mount = open_tree(fd, "", AT_EMPTY_PATH | OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC);
+	cleanup_close int mount = mounts_open_tree(fd, "", AT_EMPTY_PATH);
 
 	if (mount < 0 || mknodat(dir, name, S_IFREG | 0600, 0) < 0 ||
-	    move_mount(mount, "", dir, name, MOVE_MOUNT_F_EMPTY_PATH) < 0)
+	    mounts_move(mount, dir, name) < 0)
 		return error_sys(err, errno, "bind \"%s\" into the jail", path);
 	return 0;
 }

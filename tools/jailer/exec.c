@@ -14,7 +14,7 @@
 /* Whatever the caller had open, too, ends with exec; what is passed is all that remains. */
 static int keep_only_passed(const struct jail *jail, struct error *err)
 {
-	if (close_range(STDERR_FILENO + 1, ~0u, CLOSE_RANGE_CLOEXEC) < 0)
+	if (syscall(SYS_close_range, STDERR_FILENO + 1, ~0u, CLOSE_RANGE_CLOEXEC) < 0)
 		return error_sys(err, errno, "close_range");
 	for (unsigned int i = 0; i < jail->n_passed; i++)
 		if (fcntl(jail->passed[i], F_SETFD, 0) < 0)

@@ -8,12 +8,12 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
-#include <sys/mount.h>
 #include <sys/stat.h>
 
 #include "tools/jailer/dirs.h"
-#include "tools/jailer/jail.h"
 #include "tools/jailer/host_root.h"
+#include "tools/jailer/jail.h"
+#include "tools/jailer/mounts.h"
 #include "vmm/util.h"
 
 #define ATTEMPTS 8
@@ -203,18 +203,14 @@ static int fill_empty_root(struct jail *jail, int id_dir, struct error *err)
  */
 static int clone_tree(struct jail *jail, struct error *err)
 {
-	struct mount_attr attributes = {
-		.attr_set = MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC, .propagation = MS_PRIVATE,
-	};
+	uint64_t attributes = MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC;
 
 	if (jail->args->config_path)
-		attributes.attr_set |= MOUNT_ATTR_NODEV;
-	jail->tree = open_tree(jail->root, "",
-			       AT_EMPTY_PATH | AT_RECURSIVE | OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC);
+		attributes |= MOUNT_ATTR_NODEV;
+	jail->tree = mounts_open_tree(jail->root, "", AT_EMPTY_PATH | AT_RECURSIVE);
 	if (jail->tree < 0)
 		return error_sys(err, errno, "clone the mount of the jail's root");
-	if (mount_setattr(jail->tree, "", AT_EMPTY_PATH | AT_RECURSIVE, &attributes,
-			  sizeof(attributes)) < 0)
+	if (mounts_set(jail->tree, AT_RECURSIVE, attributes) < 0)
 		return error_sys(err, errno, "make the jail's root nosuid and noexec");
 	return 0;
 }

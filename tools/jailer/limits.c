@@ -26,7 +26,7 @@ static int set_oom_score(int value, struct error *err)
 }
 
 /* What was asked for; else the default, or the caller's own limit where that is lower. */
-static rlim_t limit_of(__rlimit_resource_t resource, rlim_t asked, rlim_t by_default)
+static rlim_t limit_of(int resource, rlim_t asked, rlim_t by_default)
 {
 	struct rlimit old;
 
@@ -40,7 +40,7 @@ int limits_set(const struct jail *jail, struct error *err)
 	const struct args *args = jail->args;
 	const struct {
 		const char *name;
-		__rlimit_resource_t resource;
+		int resource;
 		rlim_t asked, by_default;
 	} limits[] = {
 		{ "no-file", RLIMIT_NOFILE, args->no_file, DEFAULT_NO_FILE },

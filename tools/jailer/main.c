@@ -20,8 +20,6 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include <linux/close_range.h>
-
 #include "tools/jailer/jail.h"
 #include "vmm/exit.h"
 #include "vmm/util.h"
@@ -179,7 +177,7 @@ static void close_all_but_undo(const struct undo *undo)
 	for (unsigned int from = STDERR_FILENO + 1, next;; from = next + 1) {
 		next = next_of_undo(undo, from);
 		if (next > from)
-			close_range(from, next - 1, 0);
+			syscall(SYS_close_range, from, next - 1, 0);
 		if (next == UINT_MAX)
 			break;
 	}

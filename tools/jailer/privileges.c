@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <errno.h>
-#include <grp.h>
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
@@ -26,13 +25,14 @@ static int drop_bounding_set(struct error *err)
 	return 0;
 }
 
+/* By the system calls: musl's functions are for all threads, and touch more than we may here. */
 static int drop_ids(const struct jail *jail, struct error *err)
 {
-	if (setgroups(0, NULL) < 0)
+	if (syscall(SYS_setgroups, 0, NULL) < 0)
 		return error_sys(err, errno, "drop supplementary groups");
-	if (setresgid(jail->gid, jail->gid, jail->gid) < 0)
+	if (syscall(SYS_setresgid, jail->gid, jail->gid, jail->gid) < 0)
 		return error_sys(err, errno, "become group %u", jail->gid);
-	if (setresuid(jail->uid, jail->uid, jail->uid) < 0)
+	if (syscall(SYS_setresuid, jail->uid, jail->uid, jail->uid) < 0)
 		return error_sys(err, errno, "become user %u", jail->uid);
 	return 0;
 }

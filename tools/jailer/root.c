@@ -2,25 +2,22 @@
 /* Inside the mount namespace: the jail's root becomes "/". */
 #include <errno.h>
 #include <fcntl.h>
-#include <sys/mount.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
 
 #include "tools/jailer/jail.h"
+#include "tools/jailer/mounts.h"
 #include "tools/jailer/objects.h"
 #include "vmm/util.h"
 
 /* A small tmpfs that is mounted nowhere yet. */
-static int make_tmpfs(unsigned int attributes, struct error *err)
+static int make_tmpfs(uint64_t attributes, struct error *err)
 {
-	cleanup_close int fs = fsopen("tmpfs", FSOPEN_CLOEXEC);
+	cleanup_close int fs = mounts_fsopen("tmpfs");
 
-	if (fs < 0 || fsconfig(fs, FSCONFIG_SET_STRING, "mode", "0755", 0) < 0 ||
-	    fsconfig(fs, FSCONFIG_SET_STRING, "nr_inodes", "16", 0) < 0 ||
-	    fsconfig(fs, FSCONFIG_SET_STRING, "size", "4096", 0) < 0 ||
-	    fsconfig(fs, FSCONFIG_CMD_CREATE, NULL, NULL, 0) < 0)
+	if (fs < 0 || mounts_fsconfig(fs, "mode", "0755") < 0 ||
+	    mounts_fsconfig(fs, "nr_inodes", "16") < 0 || mounts_fsconfig(fs, "size", "4096") < 0)
 		return error_sys(err, errno, "make a tmpfs");
-	int fd = fsmount(fs, FSMOUNT_CLOEXEC, attributes | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC);
+	int fd = mounts_fsmount(fs, attributes | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC);
 
 	return fd < 0 ? error_sys(err, errno, "mount a tmpfs") : fd;
 }
@@ -39,16 +36,14 @@ static int make_private_tree(const struct jail *jail, struct error *err)
 
 static int attach(int mount, int tree, const char *name, struct error *err)
 {
-	if (move_mount(mount, "", tree, name, MOVE_MOUNT_F_EMPTY_PATH) < 0)
+	if (mounts_move(mount, tree, name) < 0)
 		return error_sys(err, errno, "mount \"/%s\" of the jail", name);
 	return 0;
 }
 
 static int set_attributes(int mount, uint64_t attributes, struct error *err)
 {
-	struct mount_attr attr = { .attr_set = attributes, .propagation = MS_PRIVATE };
-
-	if (mount_setattr(mount, "", AT_EMPTY_PATH, &attr, sizeof(attr)) < 0)
+	if (mounts_set(mount, 0, attributes) < 0)
 		return error_sys(err, errno, "set mount attributes 0x%llx in the jail",
 				 (unsigned long long)attributes);
 	return 0;
@@ -72,8 +67,7 @@ static int attach_vsock(const struct jail *jail, int tree, struct error *err)
 
 	if (found < 0)
 		return error_wrap(err, "vsock");
-	cleanup_close int dir =
-		open_tree(found, "", AT_EMPTY_PATH | OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC);
+	cleanup_close int dir = mounts_open_tree(found, "", AT_EMPTY_PATH);
 
 	if (dir < 0)
 		return error_sys(err, errno, "vsock: clone the mount of \"%s\"", jail->vsock_dir);
@@ -85,9 +79,9 @@ static int attach_vsock(const struct jail *jail, int tree, struct error *err)
 /* The old root lies on top of the new one after pivot_root; with it goes all that the host has. */
 static int pivot(int tree, struct error *err)
 {
-	if (fchdir(tree) < 0 || syscall(SYS_pivot_root, ".", ".") < 0)
+	if (fchdir(tree) < 0 || mounts_pivot_here() < 0)
 		return error_sys(err, errno, "pivot_root to the jail's root");
-	if (umount2(".", MNT_DETACH) < 0)
+	if (mounts_detach(".") < 0)
 		return error_sys(err, errno, "unmount the host's root");
 	if (chdir("/") < 0)
 		return error_sys(err, errno, "chdir \"/\"");
@@ -100,14 +94,14 @@ int root_enter(const struct jail *jail, struct error *err)
 	 * A new user namespace has made our copies slaves of the host's mounts already. As it is, what
 	 * we unmount would go on the host too.
 	 */
-	if (!jail->rootless && mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0)
+	if (!jail->rootless && mounts_make_private("/") < 0)
 		return error_sys(err, errno, "make mounts private");
 	cleanup_close int private_tree = jail->private_root ? make_private_tree(jail, err) : -1;
 	int tree = jail->private_root ? private_tree : jail->tree;
 
 	if (tree < 0)
 		return tree;
-	if (move_mount(tree, "", AT_FDCWD, "/", MOVE_MOUNT_F_EMPTY_PATH) < 0)
+	if (mounts_move(tree, AT_FDCWD, "/") < 0)
 		return error_sys(err, errno, "mount the jail's root");
 	if (attach_dev(jail, tree, err) < 0 ||
 	    (jail->vsock_dir && attach_vsock(jail, tree, err) < 0))
