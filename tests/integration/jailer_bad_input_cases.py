@@ -111,6 +111,7 @@ def arguments():
     for option in ("--daemonize", "--new-pid-ns"):
         yield argument(f"handover and {option}", "--handover: excludes --daemonize and --new-pid-ns",
                        "--handover", "1", option)
+    yield argument("too much for the monitor", "--: more than 128 arguments for the monitor", "--", *["x"] * 129)
     yield argument("private root alone", "--private-root: needs --config: nobody could put files there",
                    "--private-root")
     yield argument("cleanup and id", "--cleanup: excludes --id", "--cleanup", "a")

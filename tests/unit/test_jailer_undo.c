@@ -43,7 +43,7 @@ static bool exists(const char *name)
 static int make(struct undo *undo, enum undo_when when, int dir, const char *name)
 {
 	bool made;
-	int fd = dir_make(dir, name, 0755, &made);
+	int fd = undo_own(undo, dir_make(dir, name, 0755, &made));
 
 	assert_in_range(fd, 0, 1000);
 	assert_true(made);
@@ -60,8 +60,6 @@ static void a_failure_takes_back_everything_last_first(void **state)
 	(void)state;
 	close(openat(b, "file", O_WRONLY | O_CREAT | O_EXCL, 0600));
 	undo_add_name(&undo, UNDO_ALWAYS, b, "file", false);
-	close(a);
-	close(b);
 	undo_run(&undo, true);
 	assert_int_equal(undo.n, 0);
 	assert_false(exists("a"));
@@ -73,12 +71,13 @@ static void the_end_takes_back_what_is_always_taken_back(void **state)
 	int a = make(&undo, UNDO_ON_FAILURE, top, "a");
 
 	(void)state;
-	close(make(&undo, UNDO_ALWAYS, a, "b"));
+	make(&undo, UNDO_ALWAYS, a, "b");
 	undo_run(&undo, false);
 	assert_true(exists("a"));
 	assert_false(exists("a/b"));
-	unlinkat(top, "a", AT_REMOVEDIR);
-	close(a);
+	assert_int_equal(unlinkat(top, "a", AT_REMOVEDIR), 0);
+	/* What was owned is closed. */
+	assert_int_equal(fcntl(a, F_GETFD), -1);
 }
 
 static void what_isnt_empty_stays(void **state)
@@ -91,9 +90,8 @@ static void what_isnt_empty_stays(void **state)
 	close(dir_make(a, "kept", 0755, &made));
 	undo_run(&undo, true);
 	assert_true(exists("a/kept"));
-	unlinkat(a, "kept", AT_REMOVEDIR);
+	unlinkat(top, "a/kept", AT_REMOVEDIR);
 	unlinkat(top, "a", AT_REMOVEDIR);
-	close(a);
 }
 
 static void there_is_room_for_so_many(void **state)

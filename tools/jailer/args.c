@@ -333,5 +333,7 @@ int args_parse(struct args *args, int argc, char *argv[], struct error *err)
 	if (optind < argc && strcmp(argv[optind - 1], "--") != 0)
 		return error_set(err, EINVAL, "unexpected argument \"%s\"", argv[optind]);
 	args->monitor_args = argv + optind;
+	if (argc - optind > ARGS_MONITOR_MAX)
+		return error_set(err, E2BIG, "--: more than %d arguments for the monitor", ARGS_MONITOR_MAX);
 	return check_whole(args, seen, err);
 }

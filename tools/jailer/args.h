@@ -17,6 +17,7 @@
 
 #define ARGS_ID_MAX	 64
 #define ARGS_CGROUPS_MAX 32
+#define ARGS_MONITOR_MAX 128
 #define ARGS_NO_LIMIT	 RLIM_INFINITY
 
 enum args_action {
@@ -54,7 +55,7 @@ struct args {
 	rlim_t no_file, fsize, memlock, nproc; /* ARGS_NO_LIMIT = not given */
 	bool has_oom_score_adj;
 	int oom_score_adj;
-	char **monitor_args;	    /* behind "--", NULL-terminated; may be empty */
+	char **monitor_args;	    /* behind "--", NULL-terminated, at most ARGS_MONITOR_MAX */
 };
 
 /* Errors: -EINVAL, with one line that names the argument. */

@@ -106,11 +106,10 @@ struct place {
 	char path[PATH_MAX]; /* for messages */
 };
 
-/* Go down to name, which is made if it is missing. Takes dir; returns an fd. */
-static int descend(struct jail *jail, struct place *place, int dir, const char *name,
+/* Go down to name, which is made if it is missing. Returns an fd that is undo's. */
+static int descend(struct jail *jail, struct place *place, int parent, const char *name,
 		   enum undo_when when, struct error *err)
 {
-	cleanup_close int parent = dir;
 	size_t length = strlen(place->path);
 	bool made;
 
@@ -118,7 +117,7 @@ static int descend(struct jail *jail, struct place *place, int dir, const char *
 		return -err->errnum;
 	if ((size_t)snprintf(place->path + length, PATH_MAX - length, "/%s", name) >= PATH_MAX - length)
 		return error_sys(err, ENAMETOOLONG, "cgroup \"%.64s...\"", place->path);
-	cleanup_close int child = dir_make(parent, name, 0755, &made);
+	int child = undo_own(&jail->undo, dir_make(parent, name, 0755, &made));
 
 	if (made)
 		undo_add_name(&jail->undo, when, parent, name, true);
@@ -128,30 +127,43 @@ static int descend(struct jail *jail, struct place *place, int dir, const char *
 
 	if (ret < 0)
 		return error_sys(err, -ret, "cgroup \"%s\": inherit cpuset", place->path);
-	return take_fd(&child);
+	return child;
 }
 
 static int make_leaf(struct jail *jail, struct place *place, struct error *err)
 {
-	const char *parent = jail->args->parent_cgroup ? jail->args->parent_cgroup : jail->exec_name;
-	char path[PATH_MAX], procs[TEXT_SIZE], *rest = NULL;
-	int dir = cgroup_mount_open(place->mount, err);
+	const char *end = jail->parent_words + jail->parent_length;
+	int dir = undo_own(&jail->undo, cgroup_mount_open(place->mount, err));
+	char procs[TEXT_SIZE];
 
 	snprintf(place->path, sizeof(place->path), "%s", place->mount->point);
-	snprintf(path, sizeof(path), "%s", parent);
-	for (char *name = strtok_r(path, "/", &rest); name && dir >= 0; name = strtok_r(NULL, "/", &rest))
-		dir = descend(jail, place, dir, name, UNDO_ON_FAILURE, err);
+	for (const char *name = jail->parent_words; name < end && dir >= 0; name += strlen(name) + 1)
+		if (name[0])
+			dir = descend(jail, place, dir, name, UNDO_ON_FAILURE, err);
 	if (dir >= 0)
 		dir = descend(jail, place, dir, jail->args->id, UNDO_ALWAYS, err);
 	if (dir < 0)
 		return dir;
-	cleanup_close int leaf = dir;
-
 	/* An empty one may have been prepared for us. */
-	if (read_value(leaf, "cgroup.procs", procs) == 0 && procs[0])
+	if (read_value(dir, "cgroup.procs", procs) == 0 && procs[0])
 		return error_set(err, EBUSY, "id \"%s\" is in use: cgroup \"%s\" has processes",
 				 jail->args->id, place->path);
-	return take_fd(&leaf);
+	return dir;
+}
+
+/* "a/b" as "a" and "b", one behind the other. */
+static int split_parent(struct jail *jail, struct error *err)
+{
+	const char *parent = jail->args->parent_cgroup ? jail->args->parent_cgroup : jail->exec_name;
+
+	jail->parent_words = strdup(parent);
+	if (!jail->parent_words)
+		return error_sys(err, ENOMEM, "--parent-cgroup");
+	jail->parent_length = strlen(parent);
+	for (size_t i = 0; i < jail->parent_length; i++)
+		if (parent[i] == '/')
+			jail->parent_words[i] = 0;
+	return 0;
 }
 
 static int set_value(int leaf, const char *path, const struct args_cgroup *cgroup, struct error *err)
@@ -210,6 +222,8 @@ static int make_all(struct jail *jail, const struct cgroup_mount *mounts, int n,
 
 	if (!places)
 		return error_sys(err, ENOMEM, "--cgroup");
+	if (split_parent(jail, err) < 0)
+		return -err->errnum;
 	for (unsigned int i = 0; i < args->n_cgroups; i++) {
 		const struct cgroup_mount *mount =
 			find_mount(mounts, n, args->cgroup_version, args->cgroups[i].file, err);
@@ -237,7 +251,7 @@ static int find_existing(struct jail *jail, const struct cgroup_mount *mounts, i
 	if (leaf < 0)
 		return error_sys(err, -leaf, "--parent-cgroup: open \"%s/%s\"", mount->point,
 				 jail->args->parent_cgroup);
-	jail->cgroups[jail->n_cgroups++] = leaf;
+	jail->cgroups[jail->n_cgroups++] = undo_own(&jail->undo, leaf);
 	return 0;
 }
 

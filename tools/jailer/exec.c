@@ -32,13 +32,10 @@ int monitor_exec(const struct jail *jail, uint64_t jailer_cpu_us, struct error *
 	};
 	size_t n_own = ARRAY_SIZE(own) - (jail->config < 0 ? 3 : 0), n_args = 0;
 	char *const no_environment[] = { NULL };
+	char *argv[ARRAY_SIZE(own) + ARGS_MONITOR_MAX + 1] = { NULL };
 
 	while (jail->args->monitor_args[n_args])
 		n_args++;
-	cleanup_free char **argv = calloc(n_own + n_args + 1, sizeof(*argv));
-
-	if (!argv)
-		return error_sys(err, ENOMEM, "arguments of the monitor");
 	memcpy(argv, own, n_own * sizeof(*argv));
 	memcpy(argv + n_own, jail->args->monitor_args, n_args * sizeof(*argv));
 	if (keep_only_passed(jail, err) < 0)

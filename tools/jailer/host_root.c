@@ -82,12 +82,12 @@ int host_base_open(const char *path, struct error *err)
 	return base < 0 ? error_wrap(err, "--chroot-base-dir") : base;
 }
 
-/* path is for messages. Returns an fd. */
+/* path is for messages. Returns an fd that is undo's. */
 static int make_dir(struct jail *jail, int parent, const char *name, mode_t mode, const char *path,
 		    struct error *err)
 {
 	bool made;
-	int fd = dir_make(parent, name, mode, &made);
+	int fd = undo_own(&jail->undo, dir_make(parent, name, mode, &made));
 
 	if (made)
 		undo_add_name(&jail->undo, jail->args->config_path ? UNDO_ALWAYS : UNDO_ON_FAILURE, parent,
@@ -103,7 +103,7 @@ static int in_use(const struct jail *jail, const char *what, const char *name, s
 			 jail->args->id, jail->args->id, what, name);
 }
 
-/* <exec> and <id> in base. Returns an fd of <id>; -ENOENT if <exec> vanished meanwhile. */
+/* <exec> and <id> in base. Returns <id>'s fd, undo's; -ENOENT if <exec> vanished meanwhile. */
 static int make_id_dir(struct jail *jail, int base, struct error *err)
 {
 	const struct args *args = jail->args;
@@ -111,7 +111,7 @@ static int make_id_dir(struct jail *jail, int base, struct error *err)
 	bool made;
 
 	snprintf(path, sizeof(path), "%s/%s", args->chroot_base, jail->exec_name);
-	cleanup_close int exec_dir = dir_make(base, jail->exec_name, 0755, &made);
+	int exec_dir = undo_own(&jail->undo, dir_make(base, jail->exec_name, 0755, &made));
 
 	/* Other jails share it: it isn't removed at this one's end. */
 	if (made)
@@ -122,11 +122,11 @@ static int make_id_dir(struct jail *jail, int base, struct error *err)
 		return -err->errnum;
 
 	snprintf(path, sizeof(path), "%s/%s/%s", args->chroot_base, jail->exec_name, args->id);
-	cleanup_close int id_dir = make_dir(jail, exec_dir, args->id, 0755, path, err);
+	int id_dir = make_dir(jail, exec_dir, args->id, 0755, path, err);
 
 	if (id_dir < 0 || check_owner(id_dir, path, true, err) < 0)
 		return -err->errnum;
-	return take_fd(&id_dir);
+	return id_dir;
 }
 
 /* Give dir, which must be root's or the jail's user's already, to the jail. */
@@ -150,10 +150,8 @@ static int give_away(struct jail *jail, int dir, const char *name, struct error 
 /* O_EXCL is also what keeps two jails from sharing an ID. */
 static int make_pid_file(struct jail *jail, int dir, struct error *err)
 {
-	char name[NAME_MAX + 1];
+	const char *name = jail->pid_name;
 
-	if ((size_t)snprintf(name, sizeof(name), "%s.pid", jail->exec_name) >= sizeof(name))
-		return error_set(err, ENAMETOOLONG, "--exec-file: name is too long for a pid file");
 	jail->pid_file = openat(dir, name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0644);
 	if (jail->pid_file < 0 && errno == EEXIST)
 		return in_use(jail, "its pid file ", name, err);
@@ -165,7 +163,7 @@ static int make_pid_file(struct jail *jail, int dir, struct error *err)
 
 static int make_mount_point(struct jail *jail, const char *name, struct error *err)
 {
-	cleanup_close int fd = make_dir(jail, jail->root, name, 0755, name, err);
+	int fd = make_dir(jail, jail->root, name, 0755, name, err);
 
 	return fd < 0 ? error_wrap(err, "jail") : 0;
 }
@@ -175,7 +173,7 @@ static int fill_shared_root(struct jail *jail, struct error *err)
 {
 	if (make_mount_point(jail, "dev", err) < 0)
 		return -err->errnum;
-	cleanup_close int run = make_dir(jail, jail->root, "run", 0700, "run", err);
+	int run = make_dir(jail, jail->root, "run", 0700, "run", err);
 
 	if (run < 0)
 		return error_wrap(err, "jail");
@@ -219,7 +217,7 @@ static int make_root(struct jail *jail, int id_dir, struct error *err)
 {
 	bool empty = jail->args->config_path != NULL, made;
 
-	jail->root = dir_make(id_dir, "root", empty ? 0755 : 0700, &made);
+	jail->root = undo_own(&jail->undo, dir_make(id_dir, "root", empty ? 0755 : 0700, &made));
 	if (made)
 		undo_add_name(&jail->undo, empty ? UNDO_ALWAYS : UNDO_ON_FAILURE, id_dir, "root", true);
 	if (jail->root < 0) {
@@ -237,8 +235,8 @@ int host_root_make(struct jail *jail, struct error *err)
 {
 	if (jail->private_root)
 		return 0;
-	cleanup_close int base = host_base_open(jail->args->chroot_base, err);
-	cleanup_close int id_dir = -1;
+	int base = undo_own(&jail->undo, host_base_open(jail->args->chroot_base, err));
+	int id_dir = -1;
 
 	if (base < 0)
 		return base;

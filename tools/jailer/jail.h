@@ -32,6 +32,7 @@ struct jail {
 
 	int exec;		     /* O_PATH of the monitor */
 	char exec_name[NAME_MAX + 1];
+	char pid_name[NAME_MAX + 5]; /* of the pid file */
 
 	int passed[JAIL_PASSED_MAX]; /* what the monitor inherits besides 0, 1, 2 */
 	unsigned int n_passed;
@@ -39,12 +40,14 @@ struct jail {
 	char *vsock_dir;	     /* host directory that is /vsock inside; NULL = none */
 
 	bool private_root;	     /* a tmpfs that only the jail's mount namespace has */
-	int root;		     /* host directory; -1 if private_root */
+	int root;		     /* host directory, undo's; -1 if private_root */
 	int tree;		     /* a mount of it that is nowhere yet; -1 if private_root */
 	int pid_file;		     /* on the host; -1 = none */
 
-	int cgroups[JAIL_HIERARCHIES_MAX]; /* directories of the jail's cgroup in each hierarchy */
+	int cgroups[JAIL_HIERARCHIES_MAX]; /* the jail's cgroup in each hierarchy, undo's */
 	unsigned int n_cgroups;
+	char *parent_words;	     /* components of --parent-cgroup, each with a NUL behind it */
+	size_t parent_length;
 
 	pid_t pid;		     /* of the process inside, as seen from outside */
 	struct undo undo;
@@ -60,7 +63,7 @@ static inline uint64_t cpu_us(void)
 }
 
 void jail_init(struct jail *jail, const struct args *args);
-/* Close and free all but undo. */
+/* Close and free all but undo and what its names are. */
 void jail_close(struct jail *jail);
 
 /* ---- outside ---- */

@@ -162,8 +162,8 @@ static unsigned int next_of_undo(const struct undo *undo, unsigned int number)
 {
 	unsigned int next = UINT_MAX;
 
-	for (unsigned int i = 0; i < undo->n; i++) {
-		unsigned int fd = (unsigned int)undo->entries[i].fd;
+	for (unsigned int i = 0; i < undo->n_fds; i++) {
+		unsigned int fd = (unsigned int)undo->fds[i];
 
 		if (fd >= number && fd < next)
 			next = fd;
@@ -256,8 +256,8 @@ int main(int argc, char *argv[])
 	jail_init(&jail, &args);
 	int code = run(&jail, &err);
 
-	jail_close(&jail);
 	/* What succeeded has left nothing to undo. */
 	undo_run(&jail.undo, true);
+	jail_close(&jail);
 	return code;
 }

@@ -21,10 +21,7 @@ void jail_close(struct jail *jail)
 	close_fd(&jail->exec);
 	for (unsigned int i = 0; i < jail->n_passed; i++)
 		close(jail->passed[i]);
-	for (unsigned int i = 0; i < jail->n_cgroups; i++)
-		close(jail->cgroups[i]);
-	jail->n_passed = jail->n_cgroups = 0;
-	close_fd(&jail->root);
+	jail->n_passed = 0;
 	close_fd(&jail->tree);
 	close_fd(&jail->pid_file);
 	free(jail->vsock_dir);
@@ -81,7 +78,10 @@ static int plan_exec(struct jail *jail, struct error *err)
 		return error_set(err, EACCES, "--exec-file: \"%s\" is not executable", path);
 	if (st.st_mode & (S_ISUID | S_ISGID))
 		return error_set(err, EPERM, "--exec-file: \"%s\" is set-user-ID or set-group-ID", path);
-	return name_of(jail->exec, jail->exec_name, path, err);
+	if (name_of(jail->exec, jail->exec_name, path, err) < 0)
+		return -err->errnum;
+	snprintf(jail->pid_name, sizeof(jail->pid_name), "%s.pid", jail->exec_name);
+	return 0;
 }
 
 int plan_jail(struct jail *jail, struct error *err)

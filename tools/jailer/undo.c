@@ -2,42 +2,30 @@
 #include "tools/jailer/undo.h"
 
 #include <fcntl.h>
-#include <stdlib.h>
-#include <string.h>
+#include <stddef.h>
 #include <unistd.h>
 
-static struct undo_entry *add(struct undo *undo, enum undo_when when, int fd)
+int undo_own(struct undo *undo, int fd)
 {
-	int copy = undo->n < UNDO_MAX ? fcntl(fd, F_DUPFD_CLOEXEC, 3) : -1;
-
-	if (copy < 0)
-		return NULL;
-	struct undo_entry *entry = &undo->entries[undo->n++];
-
-	*entry = (struct undo_entry){ .when = when, .fd = copy };
-	return entry;
+	if (fd >= 0 && undo->n_fds < UNDO_MAX)
+		undo->fds[undo->n_fds++] = fd;
+	return fd;
 }
 
-void undo_add_name(struct undo *undo, enum undo_when when, int dir, const char *name, bool directory)
+static void add(struct undo *undo, struct undo_entry entry)
 {
-	struct undo_entry *entry = add(undo, when, dir);
+	if (undo->n < UNDO_MAX)
+		undo->entries[undo->n++] = entry;
+}
 
-	if (!entry)
-		return;
-	entry->directory = directory;
-	entry->name = strdup(name);
-	if (!entry->name) /* it would be taken for an owner */
-		close(undo->entries[--undo->n].fd);
+void undo_add_name(struct undo *undo, enum undo_when when, int fd, const char *name, bool directory)
+{
+	add(undo, (struct undo_entry){ .when = when, .fd = fd, .name = name, .directory = directory });
 }
 
 void undo_add_owner(struct undo *undo, int fd, uid_t uid, gid_t gid)
 {
-	struct undo_entry *entry = add(undo, UNDO_ON_FAILURE, fd);
-
-	if (!entry)
-		return;
-	entry->uid = uid;
-	entry->gid = gid;
+	add(undo, (struct undo_entry){ .when = UNDO_ON_FAILURE, .fd = fd, .uid = uid, .gid = gid });
 }
 
 static int take_back(const struct undo_entry *entry)
@@ -58,10 +46,7 @@ void undo_run(struct undo *undo, bool failed)
 
 void undo_release(struct undo *undo)
 {
-	while (undo->n) {
-		const struct undo_entry *entry = &undo->entries[--undo->n];
-
-		close(entry->fd);
-		free(entry->name);
-	}
+	while (undo->n_fds)
+		close(undo->fds[--undo->n_fds]);
+	undo->n = 0;
 }

@@ -15,22 +15,25 @@ enum undo_when {
 
 struct undo_entry {
 	enum undo_when when;
-	int fd;		/* ours: the directory that name is in, or what was chowned */
-	bool directory; /* name is one */
-	char *name;	/* ours: what to remove; NULL = give fd back to uid and gid */
+	int fd;		  /* the directory that name is in, or what was chowned */
+	bool directory;	  /* name is one */
+	const char *name; /* what to remove; NULL = give fd back to uid and gid */
 	uid_t uid;
 	gid_t gid;
 };
 
 struct undo {
-	unsigned int n;
+	unsigned int n, n_fds;
 	struct undo_entry entries[UNDO_MAX];
+	int fds[UNDO_MAX]; /* that entries may be about */
 };
 
-/* Both copy what they get. Beyond UNDO_MAX, or if that fails, what was done stays done. */
-void undo_add_name(struct undo *undo, enum undo_when when, int dir, const char *name, bool directory);
+/* Hand fd over, to stay open until undo_release. Returns it; negative ones go through. */
+int undo_own(struct undo *undo, int fd);
+/* fd is owned, and name lives as long as undo. Beyond UNDO_MAX what was done stays done. */
+void undo_add_name(struct undo *undo, enum undo_when when, int fd, const char *name, bool directory);
 void undo_add_owner(struct undo *undo, int fd, uid_t uid, gid_t gid);
-/* Undo all, or what is UNDO_ALWAYS only. Names that are gone and full directories are left. */
+/* Undo all, or what is UNDO_ALWAYS only, and release. What is gone or not empty is left. */
 void undo_run(struct undo *undo, bool failed);
 /* Forget all. */
 void undo_release(struct undo *undo);
