@@ -362,6 +362,18 @@ def test_a_jail_holds_nothing_of_the_jailers(world):
     ours.close()
 
 
+def test_the_waiting_jailer_can_do_little(world):
+    process, _ = world.start()
+
+    with open(f"/proc/{process.pid}/status", encoding="ascii") as file:
+        status = dict(line.split(":\t") for line in file)
+    assert int(status["CapEff"], 16) == int(status["CapPrm"], 16) == 1 << 5 | 1 << 1     # kill, dac_override
+    assert status["NoNewPrivs"] == "1\n"
+    process.terminate()
+    assert process.wait(10) == 42
+    assert not (world.root() / "jail_probe.pid").exists()
+
+
 def test_the_waiting_jailer_is_small(world):
     process, _ = world.start("--config", world.config(), "--private-root")
 

@@ -144,6 +144,26 @@ def test_no_directory_of_the_hosts_is_left_open(world):
     os.close(leaked)
 
 
+@pytest.mark.parametrize("number", [0, 1])
+def test_no_standard_stream_is_a_directory(world, number):
+    result = subprocess.run(["/bin/sh", "-c", f'exec "$@" {number}</', "sh", *world.command()],
+                            stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+
+    assert result.returncode == 1
+    assert result.stderr == f"mote-jailer: file descriptor {number} is a directory\n"
+
+
+def test_a_directory_that_is_passed_as_a_kernel(world):
+    directory = os.open("/", os.O_RDONLY | os.O_DIRECTORY)
+    config = world.config(boot_source={"kernel_image_path": f"/dev/fd/{directory}"})
+    result = world.run("--config", config, pass_fds=(directory,))
+    os.close(directory)
+
+    assert result.returncode == 1
+    assert result.stderr == (
+        f'mote-jailer: boot-source: kernel: "/dev/fd/{directory}" is not a regular file\n')
+
+
 def test_what_the_jailer_writes_to_proc_goes_to_proc(world):
     """CVE-2025-52881: writes to /proc were led to files that the container had put in the way."""
     fake = prepared_root(world) / "proc/self"

@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -147,6 +148,35 @@ def test_a_second_jail_of_the_same_id_is_refused_with_a_configuration(world):
     assert listing(world.base) == before
     process.terminate()
     assert process.wait(10) == 42
+
+
+def processes_of(world):
+    """Of this world's programs, inside and outside, by the files that they run."""
+    found = []
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            if os.readlink(f"/proc/{pid}/exe").startswith(str(world.directory)):
+                found.append(int(pid))
+        except OSError:
+            pass
+    return found
+
+
+@pytest.mark.parametrize("more", [[], ["--private-root"]], ids=["directory", "private"])
+def test_killing_the_jailer_at_any_moment(world, more):
+    before = host_mounts()
+    more = ["--config", world.config(), *more] if more else []
+    for i in range(30):
+        process = subprocess.Popen(world.command(*more, name=f"k{i}", args=["--wait"]),
+                                   stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+        time.sleep(i / 5000)
+        process.kill()
+        process.wait(10)
+        wait_for(lambda: not processes_of(world), what="the end of every process")
+    assert host_mounts() == before
+    for i in range(30):
+        assert clean_up(world, f"k{i}").returncode == 0
+    assert set(listing(world.base)) <= {str(world.base / "jail_probe")}
 
 
 # ---- Firecracker's ways to leave ----

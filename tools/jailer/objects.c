@@ -81,36 +81,53 @@ static int make_sink(const char *path, struct error *err)
 	return fd < 0 ? error_sys(err, errno, "make \"%s\"", path) : fd;
 }
 
-int object_open(const char *path, enum object_kind kind, int flags, struct error *err)
+static int check_kind(int fd, const char *path, enum object_kind kind, mode_t *mode, struct error *err)
 {
 	static const char *const kinds[] = {
 		[OBJECT_FILE] = "a regular file",
 		[OBJECT_DISK] = "a regular file or block device",
 		[OBJECT_SINK] = "a regular file, FIFO or character device",
 	};
-	int inherited = inherited_fd(path);
-	char link[32];
 	struct stat st;
 
-	if (inherited >= 0) {
-		int fd = inherited_take(inherited, kind == OBJECT_SINK ? O_WRONLY : flags, err);
+	if (fstat(fd, &st) < 0)
+		return error_sys(err, errno, "stat \"%s\"", path);
+	if (!is_kind(st.st_mode, kind))
+		return error_set(err, EINVAL, "\"%s\" is not %s", path, kinds[kind]);
+	*mode = st.st_mode;
+	return 0;
+}
 
-		return fd < 0 ? error_wrap(err, "open \"%s\"", path) : fd;
-	}
+/* What the caller has opened. */
+static int take(int inherited, const char *path, enum object_kind kind, int flags, struct error *err)
+{
+	cleanup_close int fd = inherited_take(inherited, kind == OBJECT_SINK ? O_WRONLY : flags, err);
+	mode_t mode;
+
+	if (fd < 0)
+		return error_wrap(err, "open \"%s\"", path);
+	return check_kind(fd, path, kind, &mode, err) < 0 ? -err->errnum : take_fd(&fd);
+}
+
+int object_open(const char *path, enum object_kind kind, int flags, struct error *err)
+{
+	int inherited = inherited_fd(path);
+	char link[32];
+	mode_t mode;
+
+	if (inherited >= 0)
+		return take(inherited, path, kind, flags, err);
 	cleanup_close int found = object_find(path, err);
 
 	if (found == -ENOENT && kind == OBJECT_SINK)
 		return make_sink(path, err);
-	if (found < 0)
-		return found;
-	if (fstat(found, &st) < 0)
-		return error_sys(err, errno, "stat \"%s\"", path);
-	if (!is_kind(st.st_mode, kind))
-		return error_set(err, EINVAL, "\"%s\" is not %s", path, kinds[kind]);
+	if (found < 0 || check_kind(found, path, kind, &mode, err) < 0)
+		return -err->errnum;
 	snprintf(link, sizeof(link), "/proc/self/fd/%d", found);
-	int fd = open(link, (kind == OBJECT_SINK ? sink_flags(st.st_mode) : flags) | O_CLOEXEC | O_NOCTTY);
+	int fd = open(link, (kind == OBJECT_SINK ? sink_flags(mode) : flags) | O_CLOEXEC | O_NOCTTY);
 
-	return fd < 0 ? error_sys(err, errno, "open \"%s\"%s", path,
-				  flags == O_RDWR || kind == OBJECT_SINK ? " for writing" : "")
-		      : fd;
+	if (fd >= 0)
+		return fd;
+	return error_sys(err, errno, "open \"%s\"%s", path,
+			 flags == O_RDWR || kind == OBJECT_SINK ? " for writing" : "");
 }

@@ -84,11 +84,24 @@ static int plan_exec(struct jail *jail, struct error *err)
 	return 0;
 }
 
+/* From an open directory of the host's one gets everywhere (CVE-2024-21626). */
+static int check_streams(struct error *err)
+{
+	struct stat st;
+
+	for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++)
+		if (fstat(fd, &st) == 0 && S_ISDIR(st.st_mode))
+			return error_set(err, EISDIR, "file descriptor %d is a directory", fd);
+	return 0;
+}
+
 int plan_jail(struct jail *jail, struct error *err)
 {
 	const struct args *args = jail->args;
 	int ret = plan_ids(jail, err);
 
+	if (ret == 0)
+		ret = check_streams(err);
 	if (ret < 0)
 		return ret;
 	jail->private_root = args->private_root || jail->rootless;
