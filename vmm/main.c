@@ -132,6 +132,9 @@ int main(int argc, char *argv[])
 	vm_options.id = options.id;
 	vm_options.boot_timer = options.boot_timer;
 	vm_options.thread_rules = options.no_seccomp ? NULL : &rules;
+	vm_options.jail_start_ns = 1000 * options.start_time_us;
+	vm_options.jail_cpu_ns = 1000 * options.parent_cpu_time_us;
+	vm_options.before_exec_ns = 1000 * options.start_time_cpu_us;
 	code = run(&vm, &config, &vm_options);
 	vm_release(&vm);
 	config_release(&config);

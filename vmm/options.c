@@ -21,6 +21,9 @@ enum {
 	OPT_METRICS_PATH,
 	OPT_NO_SECCOMP,
 	OPT_SECCOMP_FILTER,
+	OPT_START_TIME_US,
+	OPT_START_TIME_CPU_US,
+	OPT_PARENT_CPU_TIME_US,
 	OPT_VERSION,
 	OPT_HELP,
 	OPT_NOT_YET, /* all from here on */
@@ -40,6 +43,9 @@ static const struct option known[] = {
 	{ "metrics-path", required_argument, NULL, OPT_METRICS_PATH },
 	{ "no-seccomp", no_argument, NULL, OPT_NO_SECCOMP },
 	{ "seccomp-filter", required_argument, NULL, OPT_SECCOMP_FILTER },
+	{ "start-time-us", required_argument, NULL, OPT_START_TIME_US },
+	{ "start-time-cpu-us", required_argument, NULL, OPT_START_TIME_CPU_US },
+	{ "parent-cpu-time-us", required_argument, NULL, OPT_PARENT_CPU_TIME_US },
 	{ "version", no_argument, NULL, OPT_VERSION },
 	{ "help", no_argument, NULL, OPT_HELP },
 	{ "api-sock", optional_argument, NULL, OPT_NOT_YET },
@@ -49,10 +55,7 @@ static const struct option known[] = {
 	{ "metadata", optional_argument, NULL, OPT_NOT_YET },
 	{ "mmds-size-limit", optional_argument, NULL, OPT_NOT_YET },
 	{ "module", optional_argument, NULL, OPT_NOT_YET },
-	{ "parent-cpu-time-us", optional_argument, NULL, OPT_NOT_YET },
 	{ "snapshot-version", optional_argument, NULL, OPT_NOT_YET },
-	{ "start-time-cpu-us", optional_argument, NULL, OPT_NOT_YET },
-	{ "start-time-us", optional_argument, NULL, OPT_NOT_YET },
 	{ 0 },
 };
 
@@ -74,6 +77,8 @@ void options_help(FILE *out)
 	      "  --no-seccomp         without seccomp filters, and debuggers may attach\n"
 	      "  --seccomp-filter FILE\n"
 	      "                       filters of mote-seccomp-compile instead of the built-in ones\n"
+	      "  --start-time-us, --start-time-cpu-us, --parent-cpu-time-us N\n"
+	      "                       what a jailer says of its own start and CPU time, for metrics\n"
 	      "  --version            print the version and exit\n"
 	      "  -h, --help           print this help and exit\n"
 	      "\n"
@@ -117,6 +122,19 @@ static int check_id(const char *id, struct error *err)
 	return 0;
 }
 
+/* At most what is still a number of ns. */
+static int take_us(const char *name, const char *value, uint64_t *us, struct error *err)
+{
+	char *end;
+
+	errno = 0;
+	*us = strtoull(value, &end, 10);
+	if (!isdigit((unsigned char)value[0]) || *end || errno || *us > INT64_MAX / 1000)
+		return error_set(err, EINVAL, "--%s: \"%s\" is not a number of microseconds", name,
+				 value);
+	return 0;
+}
+
 static int take_option(struct options *options, int opt, const char *value, struct error *err)
 {
 	switch (opt) {
@@ -155,6 +173,12 @@ static int take_option(struct options *options, int opt, const char *value, stru
 	case OPT_SECCOMP_FILTER:
 		options->seccomp_filter = value;
 		break;
+	case OPT_START_TIME_US:
+		return take_us("start-time-us", value, &options->start_time_us, err);
+	case OPT_START_TIME_CPU_US:
+		return take_us("start-time-cpu-us", value, &options->start_time_cpu_us, err);
+	case OPT_PARENT_CPU_TIME_US:
+		return take_us("parent-cpu-time-us", value, &options->parent_cpu_time_us, err);
 	default: /* OPT_NO_API only needs to have been seen */
 		break;
 	}

@@ -7,6 +7,7 @@
 #define MOTE_OPTIONS_H
 
 #include <stdbool.h>
+#include <stdint.h>
 #include <stdio.h>
 
 #include "vmm/config.h"
@@ -35,6 +36,10 @@ struct options {
 	const char *metrics_path; /* NULL = not given */
 	bool no_seccomp;
 	const char *seccomp_filter; /* NULL = the built-in ones */
+	/* What a jailer says of the time before our main, in us; 0 = not given. */
+	uint64_t start_time_us;	     /* CLOCK_MONOTONIC when it started */
+	uint64_t start_time_cpu_us;  /* this process's CPU time when it became us */
+	uint64_t parent_cpu_time_us; /* CPU time spent until then, by it and its parents */
 };
 
 /*

@@ -327,6 +327,9 @@ int vm_prepare(struct vm *vm, const struct config *config, const struct vm_optio
 	vm->boot_timer_enabled = options->boot_timer;
 	vm->thread_rules = options->thread_rules;
 	vm->stages.start = options->start_ns;
+	vm->stages.jail = options->jail_start_ns;
+	vm->stages.jail_cpu_ns = options->jail_cpu_ns;
+	vm->before_exec_ns = options->before_exec_ns;
 	vm->loop.epoll_fd = vm->kvm.fd = vm->kvm.vm_fd = vm->signals.fd = -1;
 	vm->metrics.fd = vm->metrics.timer_fd = -1;
 	pthread_mutex_init(&vm->end_lock, NULL);

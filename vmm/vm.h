@@ -33,6 +33,8 @@
 
 /* Milestones, in ns of CLOCK_MONOTONIC; 0 = not reached. */
 struct vm_stages {
+	uint64_t jail;        /* the jailer's start, if one said so */
+	uint64_t jail_cpu_ns; /* CPU time from there to main's first line, no milestone */
 	uint64_t start;       /* main's first line */
 	uint64_t prepared;    /* config read, files open, kernel in memory */
 	uint64_t built;       /* KVM VM complete */
@@ -47,6 +49,7 @@ struct vm {
 	bool boot_timer_enabled;
 	const struct thread_rules *thread_rules; /* borrowed */
 	struct vm_stages stages;
+	uint64_t before_exec_ns;     /* CPU time of this process while it still was the jailer */
 	enum vm_state state;
 
 	struct loop loop;
@@ -90,6 +93,10 @@ struct vm_options {
 	uint64_t start_ns; /* CLOCK_MONOTONIC at the start of the process */
 	/* What each thread is put under before the guest's first instruction; NULL = nothing. */
 	const struct thread_rules *thread_rules;
+	/* What a jailer said of the time before; 0 = nothing did. */
+	uint64_t jail_start_ns;
+	uint64_t jail_cpu_ns;	   /* CPU time of the jail's making, this process's part included */
+	uint64_t before_exec_ns;   /* that part */
 };
 
 /* vm may be uninitialised memory. Whatever happens, vm_release must follow. */

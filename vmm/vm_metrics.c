@@ -19,7 +19,10 @@ static uint64_t get(const _Atomic uint64_t *counter)
 	return atomic_load_explicit(counter, memory_order_relaxed);
 }
 
-/* Nanoseconds since the process started; stages not reached are left out. */
+/*
+ * Nanoseconds since the process started; stages not reached are left out. jail_ns: how long before
+ * that the jailer started.
+ */
 static json_t *stages(const struct vm *vm)
 {
 	const struct vm_stages *s = &vm->stages;
@@ -32,6 +35,10 @@ static json_t *stages(const struct vm *vm)
 	json_t *object = json_object();
 
 	set(object, "start_monotonic_ns", s->start);
+	if (s->jail && s->jail <= s->start) {
+		set(object, "jail_ns", s->start - s->jail);
+		set(object, "jail_cpu_ns", s->jail_cpu_ns);
+	}
 	for (unsigned int i = 0; i < ARRAY_SIZE(all); i++)
 		if (all[i].at)
 			set(object, all[i].name, all[i].at - s->start);
@@ -132,7 +139,7 @@ static json_t *serial(struct vm *vm)
 	return object;
 }
 
-static json_t *process(void)
+static json_t *process(const struct vm *vm)
 {
 	struct rusage usage;
 	json_t *object = json_object();
@@ -141,6 +148,8 @@ static json_t *process(void)
 	set(object, "user_us", (uint64_t)usage.ru_utime.tv_sec * 1000000 + (uint64_t)usage.ru_utime.tv_usec);
 	set(object, "system_us",
 	    (uint64_t)usage.ru_stime.tv_sec * 1000000 + (uint64_t)usage.ru_stime.tv_usec);
+	if (vm->before_exec_ns) /* which the two above contain */
+		set(object, "jailer_us", vm->before_exec_ns / 1000);
 	set(object, "minor_faults", (uint64_t)usage.ru_minflt);
 	set(object, "major_faults", (uint64_t)usage.ru_majflt);
 	return object;
@@ -154,7 +163,7 @@ void vm_fill_metrics(void *context, json_t *root)
 	json_object_set_new(root, "stages", stages(vm));
 	json_object_set_new(root, "vcpu", exits(vm));
 	json_object_set_new(root, "uart", serial(vm));
-	json_object_set_new(root, "process", process());
+	json_object_set_new(root, "process", process(vm));
 	for (unsigned int i = 0; i < vm->n_virtio; i++) {
 		const struct virtio_device *device = vm->virtio[i].device;
 

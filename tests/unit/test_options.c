@@ -67,6 +67,22 @@ static void every_option_reaches_its_field(void **state)
 	assert_true(o.no_seccomp);
 }
 
+static void what_a_jailer_says_is_in_microseconds(void **state)
+{
+	struct options o;
+	struct error err = { 0 };
+
+	(void)state;
+	assert_int_equal(parse(&o,
+			       "--start-time-us 9223372036854775 --start-time-cpu-us=0 "
+			       "--parent-cpu-time-us 1500 --config-file c --no-api",
+			       &err),
+			 0);
+	assert_int_equal(o.start_time_us, 9223372036854775);
+	assert_int_equal(o.start_time_cpu_us, 0);
+	assert_int_equal(o.parent_cpu_time_us, 1500);
+}
+
 static void help_and_version_need_nothing_else(void **state)
 {
 	struct options o;
@@ -151,7 +167,11 @@ static void bad_command_lines_are_refused_with_one_line(void **state)
 		  "--no-seccomp: can't go with --seccomp-filter" },
 		{ "--seccomp-filter", "--seccomp-filter: missing argument" },
 		{ "--no-seccomp=1", "--no-seccomp=1: takes no argument" },
-		{ "--start-time-us 5", "--start-time-us: not supported yet by this version" },
+		{ "--start-time-us -5", "--start-time-us: \"-5\" is not a number of microseconds" },
+		{ "--start-time-cpu-us 5x",
+		  "--start-time-cpu-us: \"5x\" is not a number of microseconds" },
+		{ "--parent-cpu-time-us 9223372036854776",
+		  "--parent-cpu-time-us: \"9223372036854776\" is not a number of microseconds" },
 		{ "--metadata f", "--metadata: not supported yet by this version" },
 		{ "--describe-snapshot f",
 		  "--describe-snapshot: not supported yet by this version" },
@@ -245,6 +265,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(the_shortest_command_line_has_the_defaults),
 		cmocka_unit_test(every_option_reaches_its_field),
+		cmocka_unit_test(what_a_jailer_says_is_in_microseconds),
 		cmocka_unit_test(help_and_version_need_nothing_else),
 		cmocka_unit_test(the_help_names_every_option_and_gives_an_example),
 		cmocka_unit_test(bad_command_lines_are_refused_with_one_line),

@@ -153,21 +153,28 @@ static void cleanup_json(json_t **json)
 	json_decref(*json);
 }
 
-static int load(struct config *config, const char *path, struct error *err)
+static int load(struct config *config, const char *path, json_t **root, struct error *err)
 {
-	__attribute__((cleanup(cleanup_json))) json_t *root = NULL;
 	cleanup_free char *text = NULL;
 	size_t length = 0;
 	int ret = read_file(path, &text, &length, err);
 
 	if (!ret)
-		ret = config_json_text(&root, text, length, err);
+		ret = config_json_text(root, text, length, err);
 	if (!ret)
-		ret = fields_parse(sections, ARRAY_SIZE(sections), config, root, err);
+		ret = fields_parse(sections, ARRAY_SIZE(sections), config, *root, err);
 	return ret;
+}
+
+int config_json_file(struct config *config, const char *path, json_t **root, struct error *err)
+{
+	*root = NULL;
+	return load(config, path, root, err) < 0 ? error_wrap(err, "config \"%s\"", path) : 0;
 }
 
 int config_load_json(struct config *config, const char *path, struct error *err)
 {
-	return load(config, path, err) < 0 ? error_wrap(err, "config \"%s\"", path) : 0;
+	__attribute__((cleanup(cleanup_json))) json_t *root = NULL;
+
+	return config_json_file(config, path, &root, err);
 }

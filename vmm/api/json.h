@@ -21,6 +21,12 @@
  */
 int config_json_text(json_t **root, const char *text, size_t length, struct error *err);
 
+/*
+ * config_load_json, and the text that it read as *root: a new reference for the caller, also on
+ * error unless it's NULL.
+ */
+int config_json_file(struct config *config, const char *path, json_t **root, struct error *err);
+
 int config_json_boot_source(struct config_boot_source *out, json_t *object, struct error *err);
 int config_json_machine(struct config_machine *out, json_t *object, struct error *err);
 int config_json_drive(struct config_drive *out, json_t *object, struct error *err);
