@@ -202,11 +202,12 @@ static int prepare(struct jail *jail, struct error *err)
 static int spawn(struct jail *jail, const sigset_t *signals, struct error *err)
 {
 	struct shared shared = { .jail = jail, .err = err, .signals = *signals };
-	int ret = open_keeper(jail, &shared.keeper, err);
-	cleanup_close int keeper = shared.keeper;
+	cleanup_close int keeper = -1;
+	int ret = open_keeper(jail, &keeper, err);
 
 	if (ret < 0)
 		return ret;
+	shared.keeper = keeper;
 	shared.jailer_cpu_us = cpu_us() - jail->start_cpu_us;
 	ret = namespaces_spawn(jail, inside, &shared, err);
 	if (ret == 0 && shared.failed) {
