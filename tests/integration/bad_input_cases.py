@@ -172,6 +172,7 @@ def kvm(name, line, before, **more):
 
 
 NOT_YET = "not supported yet by this version"
+NOT_INHERITED = "file descriptor 7 was not inherited, or is taken already"
 DRIVE = base_config()["drives"][0]
 NET = {"iface_id": "eth0", "host_dev_name": "tap0"}
 HOLD_TAP = """
@@ -369,6 +370,26 @@ CASES = [
                         ("directory", "not a regular file of 1 to 24640 bytes"),
                         ("empty", "not a regular file of 1 to 24640 bytes"),
                         ("kernel.elf", "not made by mote-seccomp-compile --binary")]),
+    # Inherited file descriptors.
+    Case("config not inherited", exactly(f'config "/dev/fd/7": open: {NOT_INHERITED}'),
+         path="/dev/fd/7"),
+    kernel("/dev/fd/7", f': open "/dev/fd/7": {NOT_INHERITED}'),
+    Case("kernel is the initrd", exactly(f'boot-source: initrd: open "/dev/fd/7": {NOT_INHERITED}'),
+         config=base_config(boot_source={"kernel_image_path": "/dev/fd/7",
+                                         "initrd_path": "/dev/fd/7"}),
+         before="exec 7<kernel.elf"),
+    drive("/dev/fd/7", 'open "/dev/fd/7" for writing: not open for reading and writing',
+          writable=True, before="exec 7<disk.img"),
+    drive("/dev/fd/8", '"/dev/fd/8" is a directory, not a disk image or block device',
+          before="exec 8<directory"),
+    net("tap not attached", "not attached to a tap device", tap="/dev/fd/7",
+        before="exec 7<>/dev/net/tun"),
+    Case("log for reading only", exactly('log: open "/dev/fd/7": not open for writing'),
+         config=base_config(logger={"log_path": "/dev/fd/7"}), before="exec 7<disk.img"),
+    Case("guest port without a socket",
+         exactly('vsock "vsock": guest_ports[0]: file descriptor 7 is no connected stream socket'),
+         config=base_config(vsock={"guest_cid": 3, "guest_ports": [{"port": 1, "fd": 7}]}),
+         before="exec 7<>disk.img"),
 
     # KVM: what the configuration names is good, and given back.
     kvm("no /dev/kvm", 'open "/dev/kvm": No such file or directory', "mount -t tmpfs none /dev"),

@@ -273,20 +273,24 @@ static void a_stream_that_nobody_reads_is_a_broken_pipe(void **state)
 
 static void an_orphan_holds_nobody(void **state)
 {
+	char running[] = "/tmp/mote-test-agent-XXXXXX"; /* until the command ends */
 	struct agent_frame header = { 0 };
 	struct rig rig;
 
 	(void)state;
+	close(mkstemp(running));
 	/*
 	 * Writers that are quicker than the host, and a pipe that holds more than the agent reads at once:
 	 * it never finds it empty.
 	 */
 	start_command(&rig, false, (char *[]){ (char *)"python3", (char *)"-c", (char *)
-		      "import fcntl, subprocess\n"
+		      "import fcntl, os, subprocess, sys\n"
 		      "fcntl.fcntl(2, fcntl.F_SETPIPE_SZ, 1 << 20)\n"
 		      "subprocess.run('for i in 1 2 3 4; do yes >&2 & done; sleep 0.5', shell=True)\n"
-		      "exit(3)", NULL });
-	usleep(800000);
+		      "os.unlink(sys.argv[1])\n"
+		      "os._exit(3)", running, NULL });
+	for (int i = 0; i < 2000 && access(running, F_OK) == 0; i++)
+		usleep(10000);
 	for (size_t bytes = 0;; bytes += header.length) {
 		assert_in_range(bytes, 0, 4 * MIB);
 		usleep(2000);

@@ -87,10 +87,14 @@ static int write_config(const struct run_options *o, const struct inheritance *f
 			const char *default_kernel, const char *initrd, struct error *err)
 {
 	json_t *config = make_config(o, fds, o->kernel ? o->kernel : default_kernel, initrd);
-	int rc = config ? json_dumpfd(config, fds->config, JSON_COMPACT) : -1;
+	/* json_dumpfd would write it by the word. */
+	cleanup_free char *text = config ? json_dumps(config, JSON_COMPACT) : NULL;
+	ssize_t length = text ? (ssize_t)strlen(text) : -1;
 
 	json_decref(config);
-	return rc < 0 ? error_set(err, ENOMEM, "write the monitor's configuration") : 0;
+	return text && write(fds->config, text, (size_t)length) == length
+		       ? 0
+		       : error_set(err, ENOMEM, "write the monitor's configuration");
 }
 
 static int spawn(struct monitor *m, const char *vmm, const struct run_options *o,
