@@ -9,6 +9,7 @@
 #include <fcntl.h>
 #include <malloc.h>
 #include <stdio.h>
+#include <sys/prctl.h>
 #include <unistd.h>
 
 #include "vmm/config.h"
@@ -108,6 +109,8 @@ int main(int argc, char *argv[])
 	int code;
 
 	open_standard_streams();
+	/* A jailer executes an open file, and the kernel takes its number for our name. */
+	prctl(PR_SET_NAME, "mote-vmm");
 	if (options_parse(&options, argc, argv, &err) < 0)
 		return fail(EXIT_ARGUMENT_PARSING, &err);
 	if (options.action == OPTIONS_HELP) {

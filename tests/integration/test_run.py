@@ -11,6 +11,7 @@ import time
 import pytest
 
 from conftest import BUILD, TIMEOUT, sh, wait_for
+from jailing import AS_NOBODY, WITH_DEVICES
 
 
 def start(*command, **streams):
@@ -347,7 +348,7 @@ def test_bad_arguments_get_one_line(mote, arguments, message):
 
 @pytest.mark.parametrize("arguments,line", [
     (["--kernel", "/no/such"],
-     'mote-vmm: boot-source: kernel: open "/no/such": No such file or directory\n'),
+     'mote-jailer: boot-source: kernel: open "/no/such": No such file or directory\n'),
     (["--net", "tap=nosuchtap"], None),
 ])
 def test_what_the_monitor_refuses(mote, arguments, line):
@@ -355,7 +356,45 @@ def test_what_the_monitor_refuses(mote, arguments, line):
     assert result.status == 125 and result.out == "", result
     assert result.err.count("\n") == 2 and "Traceback" not in result.err
     assert line is None or result.err.startswith(line), result
+    assert result.err.endswith("mote run: mote-jailer exited with 1\n")
+
+
+def test_a_kernel_that_is_none_is_refused_in_the_jail(mote):
+    result = mote("run", "--kernel", "/etc/passwd", "--", "true")
+    assert result.status == 125 and result.err.startswith('mote-vmm: boot-source: "/dev/fd/'), result
     assert result.err.endswith("mote run: mote-vmm exited with 152: the microVM ended before the command did\n")
+
+
+def test_the_monitor_is_in_a_jail():
+    process = start("--", "sh", "-c", "echo up; sleep 1000")
+    assert process.stdout.readline() == b"up\n"
+    (monitor,) = sh(f"pgrep -P {process.pid}").split()
+    proc = f"/proc/{monitor}"
+    status = dict(line.split(":\t") for line in open(f"{proc}/status", encoding="ascii").read().splitlines())
+    user = 0x70000000 + process.pid
+    assert status["Name"] == "mote-vmm"
+    assert status["Uid"].split() == status["Gid"].split() == [str(user)] * 4 and status["Groups"].strip() == ""
+    assert {status[key] for key in status if key.startswith("Cap")} == {"0" * 16}
+    assert (status["NoNewPrivs"], status["Seccomp"]) == ("1", "2")
+    for namespace in ("mnt", "pid", "ipc", "uts", "net", "cgroup"):
+        assert os.readlink(f"{proc}/ns/{namespace}") != os.readlink(f"/proc/self/ns/{namespace}")
+    assert os.listdir(f"{proc}/root") == ["dev"] and os.listdir(f"{proc}/root/dev") == ["kvm"]
+    process.kill()
+    process.communicate()
+    wait_for(lambda: not os.path.exists(proc), what="the monitor's end")
+
+
+def test_without_a_jail_it_says_so(mote):
+    result = mote("run", "--no-jail", "--", "sh", "-c", "exit 7")
+    assert (result.status, result.out) == (7, "")
+    assert result.err == "mote run: --no-jail: the monitor has your rights and sees your files\n"
+
+
+def test_without_root():
+    """The jail is in a user namespace then; nothing here is root's, at no time."""
+    command = [*WITH_DEVICES, *AS_NOBODY, str(BUILD / "mote"), "run", "--", "sh", "-c", "id -u; exit 7"]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT, check=False)
+    assert (result.returncode, result.stdout, result.stderr) == (7, "0\n", "")
 
 
 def test_help_and_version(mote):

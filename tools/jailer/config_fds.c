@@ -15,6 +15,7 @@
 #include "tools/jailer/jail.h"
 #include "tools/jailer/objects.h"
 #include "vmm/api/json.h"
+#include "vmm/open.h"
 #include "vmm/util.h"
 
 static int set_text(json_t *object, const char *key, const char *text, struct error *err)
@@ -86,15 +87,33 @@ static int pass_nets(struct jail *jail, const struct config *config, json_t *roo
 	return 0;
 }
 
+/* The sockets of guest_ports, which the caller has connected. */
+static int pass_guest_ports(struct jail *jail, const struct config_vsock *vsock, json_t *root,
+			    struct error *err)
+{
+	json_t *array = json_object_get(json_object_get(root, "vsock"), "guest_ports");
+
+	for (unsigned int i = 0; i < vsock->n_guest_ports; i++) {
+		int fd = inherited_take((int)vsock->guest_ports[i].fd, O_RDWR, err);
+
+		if (fd < 0)
+			return error_wrap(err, "vsock: guest_ports[%u]", i);
+		jail->passed[jail->n_passed++] = fd;
+		if (json_object_set_new(json_array_get(array, i), "fd", json_integer(fd)) < 0)
+			return error_sys(err, ENOMEM, "rewrite the configuration");
+	}
+	return 0;
+}
+
 /* Other sockets are made and found beside the first one, so it is their directory that goes in. */
 static int move_vsock(struct jail *jail, const struct config_vsock *vsock, json_t *root,
 		      struct error *err)
 {
-	const char *slash = vsock->set ? strrchr(vsock->uds_path, '/') : NULL;
+	const char *slash = vsock->uds_path ? strrchr(vsock->uds_path, '/') : NULL;
 	const char *name = slash ? slash + 1 : vsock->uds_path;
 	char inside[PATH_MAX];
 
-	if (!vsock->set)
+	if (!vsock->uds_path)
 		return 0;
 	if (name[0] == 0 || strcmp(name, ".") == 0 || strcmp(name, "..") == 0)
 		return error_set(err, EINVAL, "vsock: uds_path \"%s\" is a directory", vsock->uds_path);
@@ -148,6 +167,8 @@ static int pass_all(struct jail *jail, const struct config *config, json_t *root
 		ret = pass_drives(jail, config, root, err);
 	if (ret == 0)
 		ret = pass_nets(jail, config, root, err);
+	if (ret == 0)
+		ret = pass_guest_ports(jail, &config->vsock, root, err);
 	if (ret == 0)
 		ret = move_vsock(jail, &config->vsock, root, err);
 	if (ret == 0)

@@ -18,8 +18,8 @@
 #include "vmm/config.h"
 
 #define JAIL_HIERARCHIES_MAX 16
-/* Configuration, kernel, initrd, drives, network interfaces, serial output, log, metrics. */
-#define JAIL_PASSED_MAX (CONFIG_VIRTIO_MAX * 2 + 6)
+/* Configuration, kernel, initrd, serial output, log, metrics; drives, network interfaces, guest ports. */
+#define JAIL_PASSED_MAX (6 + CONFIG_VIRTIO_MAX * 2 + CONFIG_GUEST_PORTS_MAX)
 #define JAIL_VSOCK_DIR	"vsock"
 
 struct jail {

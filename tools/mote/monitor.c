@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* mote-vmm as a child: its configuration, what it inherits, its end. */
+/* mote-vmm as a child, in a jail: its configuration, what it inherits, its end. */
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -56,11 +56,47 @@ static json_t *make_config(const struct run_options *o, const struct inheritance
 	return config;
 }
 
-/* In the child: only what the monitor needs survives exec. */
-static void become_monitor(const char *vmm, const struct run_options *o, const struct inheritance *fds,
-			   pid_t parent)
+/* What a jail is made of, as arguments of mote-jailer. */
+struct jail {
+	char id[32], ids[2][16], config[32], handover[16];
+	const char *argv[20];
+};
+
+/*
+ * A user of its own for each microVM, without a table of who has which: the IDs above
+ * systemd's for containers, by our process ID, of which there is one at a time.
+ */
+#define JAIL_UID_BASE 0x70000000u
+
+static void make_jail(struct jail *jail, const char *jailer, const char *vmm,
+		      const struct inheritance *fds, int handover)
 {
-	char path[32];
+	unsigned int n = 0;
+
+	snprintf(jail->id, sizeof(jail->id), "run-%d", (int)getpid());
+	snprintf(jail->config, sizeof(jail->config), "/dev/fd/%d", fds->config);
+	snprintf(jail->handover, sizeof(jail->handover), "%d", handover);
+	for (unsigned int i = 0; i < 2; i++)
+		snprintf(jail->ids[i], sizeof(jail->ids[i]), "%u", JAIL_UID_BASE + (unsigned int)getpid());
+	for (const char *const *arg = (const char *const[]){ jailer, "--id", jail->id, "--exec-file", vmm,
+							     "--config", jail->config, "--private-root",
+							     "--handover", jail->handover, NULL };
+	     *arg; arg++)
+		jail->argv[n++] = *arg;
+	/* Without root the jail is in a user namespace, and the user stays who it is. */
+	for (const char *const *arg = (const char *const[]){ "--uid", jail->ids[0], "--gid", jail->ids[1], NULL };
+	     geteuid() == 0 && *arg; arg++)
+		jail->argv[n++] = *arg;
+	jail->argv[n++] = "--";
+	jail->argv[n++] = "--boot-timer";
+	jail->argv[n] = NULL;
+}
+
+/* In the child: only what the monitor needs survives exec. */
+static void become(const char *const argv[], const struct run_options *o, const struct inheritance *fds,
+		   int handover, pid_t parent)
+{
+	const int inherited[] = { fds->config, fds->root, fds->metrics, fds->agent, handover };
 	int null = open("/dev/null", O_RDWR | O_CLOEXEC);
 	sigset_t none;
 
@@ -73,13 +109,11 @@ static void become_monitor(const char *vmm, const struct run_options *o, const s
 	setpgid(0, 0);
 	dup2(null, STDIN_FILENO);
 	dup2(o->console ? STDERR_FILENO : null, STDOUT_FILENO);
-	fcntl(fds->config, F_SETFD, 0);
-	fcntl(fds->root, F_SETFD, 0);
-	fcntl(fds->metrics, F_SETFD, 0);
-	fcntl(fds->agent, F_SETFD, 0);
-	snprintf(path, sizeof(path), "/dev/fd/%d", fds->config);
-	execl(vmm, vmm, "--no-api", "--boot-timer", "--config-file", path, NULL);
-	dprintf(STDERR_FILENO, "mote run: exec \"%s\": %s\n", vmm, strerrordesc_np(errno));
+	for (unsigned int i = 0; i < ARRAY_SIZE(inherited); i++)
+		if (inherited[i] >= 0)
+			fcntl(inherited[i], F_SETFD, 0);
+	execv(argv[0], (char *const *)argv);
+	dprintf(STDERR_FILENO, "mote run: exec \"%s\": %s\n", argv[0], strerrordesc_np(errno));
 	_exit(MOTE_FAILED);
 }
 
@@ -97,17 +131,91 @@ static int write_config(const struct run_options *o, const struct inheritance *f
 		       : error_set(err, ENOMEM, "write the monitor's configuration");
 }
 
-static int spawn(struct monitor *m, const char *vmm, const struct run_options *o,
-		 const struct inheritance *fds, struct error *err)
+static int start(const char *const argv[], const struct run_options *o, const struct inheritance *fds,
+		 int handover, pid_t *child, struct error *err)
 {
 	pid_t self = getpid();
 
-	m->spawned_ns = monotonic_ns();
-	m->pid = fork();
-	if (m->pid < 0)
+	*child = fork();
+	if (*child < 0)
 		return error_sys(err, errno, "fork");
-	if (m->pid == 0)
-		become_monitor(vmm, o, fds, self);
+	if (*child == 0)
+		become(argv, o, fds, handover, self);
+	return 0;
+}
+
+static int status_of(pid_t child)
+{
+	int status = 0;
+
+	while (waitpid(child, &status, 0) < 0 && errno == EINTR)
+		;
+	return status;
+}
+
+/* The jailer's end says that the monitor runs, as our child; or why not, on stderr by then. */
+static int await_jailer(struct monitor *m, pid_t jailer, int handover, struct error *err)
+{
+	int status = status_of(jailer);
+	char text[16] = "";
+	/* An empty pipe that nobody writes to any more: it ended before it had a child. */
+	ssize_t n = read(handover, text, sizeof(text) - 1);
+	pid_t pid = n > 0 ? (pid_t)strtol(text, NULL, 10) : -1;
+
+	if (WIFEXITED(status) && WEXITSTATUS(status) == 0 && pid > 0) {
+		m->pid = pid;
+		return 0;
+	}
+	if (pid > 0)
+		status_of(pid);
+	return WIFEXITED(status) ? error_set(err, ECHILD, "mote-jailer exited with %d", WEXITSTATUS(status))
+				 : error_set(err, ECHILD, "mote-jailer ended by signal %d", WTERMSIG(status));
+}
+
+static int start_in_jail(struct monitor *m, const char *vmm, const struct run_options *o,
+			 const struct inheritance *fds, struct error *err)
+{
+	cleanup_free char *jailer = mote_find("mote-jailer", err);
+	cleanup_close int read_end = -1, write_end = -1;
+	struct jail jail;
+	int pipe_fds[2];
+	pid_t child;
+
+	if (!jailer)
+		return -err->errnum;
+	if (pipe2(pipe_fds, O_CLOEXEC) < 0)
+		return error_sys(err, errno, "pipe");
+	read_end = pipe_fds[0];
+	write_end = pipe_fds[1];
+	make_jail(&jail, jailer, vmm, fds, write_end);
+
+	int rc = start(jail.argv, o, fds, write_end, &child, err);
+
+	if (rc < 0)
+		return rc;
+	close_fd(&write_end);
+	return await_jailer(m, child, read_end, err);
+}
+
+static int start_without_jail(struct monitor *m, const char *vmm, const struct run_options *o,
+			      const struct inheritance *fds, struct error *err)
+{
+	char path[32];
+	const char *const argv[] = { vmm, "--no-api", "--boot-timer", "--config-file", path, NULL };
+
+	fputs("mote run: --no-jail: the monitor has your rights and sees your files\n", stderr);
+	snprintf(path, sizeof(path), "/dev/fd/%d", fds->config);
+	return start(argv, o, fds, -1, &m->pid, err);
+}
+
+static int spawn(struct monitor *m, const char *vmm, const struct run_options *o,
+		 const struct inheritance *fds, struct error *err)
+{
+	m->spawned_ns = monotonic_ns();
+	int rc = o->no_jail ? start_without_jail(m, vmm, o, fds, err) : start_in_jail(m, vmm, o, fds, err);
+
+	if (rc < 0)
+		return rc;
 	m->pidfd = (int)syscall(SYS_pidfd_open, m->pid, 0);
 	return m->pidfd < 0 ? error_sys(err, errno, "pidfd_open") : 0;
 }

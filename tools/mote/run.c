@@ -16,7 +16,7 @@ struct stage {
 	double ms;
 };
 
-#define STAGES 7
+#define STAGES 8
 
 /* 0 if either end wasn't reached. */
 static double ms_between(uint64_t from, uint64_t to)
@@ -45,18 +45,21 @@ static void compute_stages(struct stage stages[STAGES], const struct session *s,
 	uint64_t prepared = stage(metrics, "prepared_ns");
 	uint64_t running = stage(metrics, "running_ns");
 	uint64_t guest = stage(metrics, "guest_ready_ns");
+	uint64_t jailer = vmm - metric(metrics, "stages", "jail_ns");
 
-	stages[0] = (struct stage){ "exec_ms", "mote, root image, exec of mote-vmm",
-				    ms_between(start_ns, vmm) };
-	stages[1] = (struct stage){ "prepare_ms", "config, kernel into memory, disks, sockets",
+	stages[0] = (struct stage){ "exec_ms", "mote, root image, exec of mote-jailer",
+				    ms_between(start_ns, jailer) };
+	stages[1] = (struct stage){ "jail_ms", "jail: namespaces, files, exec of mote-vmm",
+				    ms_between(jailer, vmm) };
+	stages[2] = (struct stage){ "prepare_ms", "config, kernel into memory, disks, sockets",
 				    ms_between(vmm, prepared) };
-	stages[2] = (struct stage){ "kvm_ms", "KVM: VM, memory, interrupts, vCPUs",
+	stages[3] = (struct stage){ "kvm_ms", "KVM: VM, memory, interrupts, vCPUs",
 				    ms_between(prepared, running) };
-	stages[3] = (struct stage){ "kernel_ms", "guest kernel to its first process",
+	stages[4] = (struct stage){ "kernel_ms", "guest kernel to its first process",
 				    ms_between(running, guest) };
-	stages[4] = (struct stage){ "agent_ms", "agent connected and ready", ms_between(guest, s->ready_ns) };
-	stages[5] = (struct stage){ "command_ms", "root mounted, command run", ms_between(s->ready_ns, s->exit_ns) };
-	stages[6] = (struct stage){ "end_ms", "power-off and clean-up", ms_between(s->exit_ns, end_ns) };
+	stages[5] = (struct stage){ "agent_ms", "agent connected and ready", ms_between(guest, s->ready_ns) };
+	stages[6] = (struct stage){ "command_ms", "root mounted, command run", ms_between(s->ready_ns, s->exit_ns) };
+	stages[7] = (struct stage){ "end_ms", "power-off and clean-up", ms_between(s->exit_ns, end_ns) };
 }
 
 static void print_timing(const struct stage stages[STAGES], double total)

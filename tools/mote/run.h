@@ -27,6 +27,7 @@ struct run_options {
 	bool console;             /* show the guest kernel's messages on stderr */
 	bool json;
 	bool timing;
+	bool no_jail;             /* the monitor with our own rights */
 	bool help;
 	char **command;           /* NULL-terminated, at least one */
 };

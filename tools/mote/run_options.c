@@ -31,6 +31,7 @@ void run_options_help(void)
 	       "      --console        show the guest kernel's messages on stderr\n"
 	       "      --timing         show on stderr how long each stage took\n"
 	       "      --json           print one JSON object with output, status and timing instead\n"
+	       "      --no-jail        the monitor runs with your rights, not in a jail; says so on stderr\n"
 	       "  -h, --help           this text\n\n"
 	       "Exit status: the command's; 128 + N if signal N ended it; 124 timed out; 125 mote failed;\n"
 	       "126, 127 the command can't be run, isn't there.\n\n"
@@ -110,7 +111,7 @@ static int add_env(struct run_options *o, const char *text, struct error *err)
 	return 0;
 }
 
-enum { OPT_WRITABLE = 256, OPT_TIMEOUT, OPT_CONSOLE, OPT_TIMING, OPT_JSON };
+enum { OPT_WRITABLE = 256, OPT_TIMEOUT, OPT_CONSOLE, OPT_TIMING, OPT_JSON, OPT_NO_JAIL };
 
 static int take_option(struct run_options *o, int option, struct error *err)
 {
@@ -149,6 +150,9 @@ static int take_option(struct run_options *o, int option, struct error *err)
 	case OPT_TIMING:
 		o->timing = true;
 		return 0;
+	case OPT_NO_JAIL:
+		o->no_jail = true;
+		return 0;
 	default:
 		o->json = true;
 		return 0;
@@ -172,6 +176,7 @@ int run_options_parse(struct run_options *o, int argc, char *argv[], struct erro
 		{ "console", no_argument, NULL, OPT_CONSOLE },
 		{ "timing", no_argument, NULL, OPT_TIMING },
 		{ "json", no_argument, NULL, OPT_JSON },
+		{ "no-jail", no_argument, NULL, OPT_NO_JAIL },
 		{ NULL, 0, NULL, 0 },
 	};
 	int option, rc = 0;
