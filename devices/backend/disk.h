@@ -69,7 +69,7 @@ struct disk_options {
 	const struct thread_rules *thread_rules; /* of the helper thread; NULL = none */
 	/*
 	 * Borrowed eventfd, non-blocking. DISK_ASYNC adds to it when there's something to reap; the
-	 * owner watches it, reads it and calls disk_reap(). DISK_SYNC doesn't use it.
+	 * owner watches its edges and calls disk_reap(). DISK_SYNC doesn't use it.
 	 */
 	int event_fd;
 	disk_done done;

@@ -4,6 +4,7 @@
 #include <string.h>
 #include <sys/eventfd.h>
 
+#include "devices/backend/aio_ring.h"
 #include "devices/backend/disk_internal.h"
 #include "vmm/log.h"
 #include "vmm/util.h"
@@ -75,8 +76,10 @@ static int setup_aio(struct disk_async *async, struct error *err)
 
 	for (int events = AIO_EVENTS_MAX; events >= AIO_EVENTS_MIN; events /= 2) {
 		rc = io_setup(events, &async->aio);
-		if (rc == 0)
+		if (rc == 0 && aio_ring_is_known(async->aio))
 			return 0;
+		if (rc == 0)
+			return error_set(err, ENOTSUP, "io_setup: a ring of a kind that isn't known");
 		if (rc != -EAGAIN)
 			return error_sys(err, -rc, "io_setup");
 	}
@@ -310,14 +313,13 @@ static void handle_event(struct disk *disk, struct disk_request *request, long r
 void disk_async_reap(struct disk *disk)
 {
 	struct disk_async *async = disk->async;
-	struct timespec zero = { 0 };
 	struct io_event events[BATCH];
 	struct disk_request *request, *next;
-	int n = 0;
+	unsigned int n;
 
 	do {
-		n = async->aio ? io_getevents(async->aio, 0, BATCH, events, &zero) : 0;
-		for (int i = 0; i < n; i++)
+		n = async->aio ? aio_ring_take(async->aio, events, BATCH) : 0;
+		for (unsigned int i = 0; i < n; i++)
 			handle_event(disk, events[i].data, (long)events[i].res);
 	} while (n == BATCH);
 	for (request = disk_helper_take_done(async->helper); request; request = next) {

@@ -84,17 +84,13 @@ static void on_disk_event(struct loop_source *source, uint32_t events)
 {
 	struct virtio_blk *blk = source->owner;
 	struct virtio_device *dev = &blk->dev;
-	eventfd_t value;
 
 	(void)events;
 	pthread_mutex_lock(&dev->lock);
-	/* Under the lock: a reset or save that drains the disk waits on the same eventfd. */
-	if (eventfd_read(blk->event_fd, &value) == 0) {
-		disk_reap(&blk->disk);
-		signal_used(blk);
-		if (blk->starved && dev->activated)
-			blk_process_queue(dev, 0);
-	}
+	disk_reap(&blk->disk);
+	signal_used(blk);
+	if (blk->starved && dev->activated)
+		blk_process_queue(dev, 0);
 	pthread_mutex_unlock(&dev->lock);
 }
 
@@ -254,8 +250,9 @@ static int acquire(struct virtio_blk *blk, const char *path, struct error *err)
 	blk->slots = slots;
 	/* It would fit into one huge page, of which hardly any is ever used. */
 	madvise(slots, BLK_SLOTS_SIZE, MADV_NOHUGEPAGE);
-	return loop_add(blk->dev.loop, &blk->source, blk->event_fd, EPOLLIN, on_disk_event, blk,
-			err);
+	/* Edges: each completion is one, and the counter needn't be read. */
+	return loop_add(blk->dev.loop, &blk->source, blk->event_fd, EPOLLIN | EPOLLET, on_disk_event,
+			blk, err);
 }
 
 int virtio_blk_create(const struct virtio_blk_options *options, struct guest_memory *memory,

@@ -23,10 +23,8 @@ int __real_io_setup(int events, io_context_t *ctx);
 int __wrap_io_setup(int events, io_context_t *ctx);
 int __real_io_submit(io_context_t ctx, long n, struct iocb **iocbs);
 int __wrap_io_submit(io_context_t ctx, long n, struct iocb **iocbs);
-int __real_io_getevents(io_context_t ctx, long min, long n, struct io_event *events,
-			struct timespec *timeout);
-int __wrap_io_getevents(io_context_t ctx, long min, long n, struct io_event *events,
-			struct timespec *timeout);
+unsigned int __real_aio_ring_take(io_context_t ctx, struct io_event *events, unsigned int max);
+unsigned int __wrap_aio_ring_take(io_context_t ctx, struct io_event *events, unsigned int max);
 ssize_t __real_preadv64(int fd, const struct iovec *iov, int n, off_t offset);
 ssize_t __wrap_preadv64(int fd, const struct iovec *iov, int n, off_t offset);
 ssize_t __real_preadv64v2(int fd, const struct iovec *iov, int n, off_t offset, int flags);
@@ -89,12 +87,11 @@ int __wrap_io_submit(io_context_t ctx, long n, struct iocb **iocbs)
 	return rc;
 }
 
-int __wrap_io_getevents(io_context_t ctx, long min, long n, struct io_event *events,
-			struct timespec *timeout)
+unsigned int __wrap_aio_ring_take(io_context_t ctx, struct io_event *events, unsigned int max)
 {
-	int rc = __real_io_getevents(ctx, min, n, events, timeout);
+	unsigned int taken = __real_aio_ring_take(ctx, events, max);
 
-	for (int i = 0; i < rc; i++) {
+	for (unsigned int i = 0; i < taken; i++) {
 		disk_faults.held--;
 		if (disk_faults.would_block && events[i].obj->aio_rw_flags & RWF_NOWAIT)
 			events[i].res = (unsigned long)-EAGAIN;
@@ -103,7 +100,7 @@ int __wrap_io_getevents(io_context_t ctx, long min, long n, struct io_event *eve
 			events[i].res = (unsigned long)disk_faults.event_result;
 		}
 	}
-	return rc;
+	return taken;
 }
 
 static bool interrupted(void)
