@@ -16,9 +16,18 @@
 /* Bounds the work of one call on a polled stream: chunks, of one byte each on a terminal. */
 #define POLLED_CHUNKS_MAX 256
 
+static bool ready(int fd, short events)
+{
+	struct pollfd p = { .fd = fd, .events = events };
+
+	/* Errors and hang-ups count: the call that follows gives their errno without waiting. */
+	return poll(&p, 1, 0) == 1;
+}
+
 /*
  * The same terminal or pipe as an open file description of our own. The master of a pseudo-terminal
- * can't be had that way: opening it makes a new pair.
+ * can't be had that way: opening it makes a new pair. Nor can a FIFO whose last writer has left: poll
+ * doesn't tell a reader that came after him.
  */
 static int reopen_nonblocking(int fd, int flags, const struct stat *st)
 {
@@ -28,7 +37,11 @@ static int reopen_nonblocking(int fd, int flags, const struct stat *st)
 	if (!S_ISFIFO(st->st_mode) && (!isatty(fd) || ioctl(fd, TIOCGPTN, &pty) == 0))
 		return -1;
 	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
-	return open(path, flags | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+	int own = open(path, flags | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+
+	if (ready(fd, 0))
+		close_fd(&own);
+	return own;
 }
 
 int host_stream_open(struct host_stream *stream, int fd, int flags, struct error *err)
@@ -78,14 +91,6 @@ static ssize_t result(ssize_t n)
 	if (n >= 0)
 		return n;
 	return errno == EINTR || errno == EWOULDBLOCK ? -EAGAIN : -errno;
-}
-
-static bool ready(int fd, short events)
-{
-	struct pollfd p = { .fd = fd, .events = events };
-
-	/* Errors and hang-ups count: the call that follows gives their errno without waiting. */
-	return poll(&p, 1, 0) == 1;
 }
 
 ssize_t host_stream_read(const struct host_stream *stream, void *buf, size_t len)

@@ -8,6 +8,7 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 
 #include "session_rig.h"
@@ -241,6 +242,42 @@ static void what_cannot_be_read_is_an_empty_stdin(void **state)
 		peer_expect_silence(rig.agent, rig.pid);
 		rig_exit(&rig, 0, 0);
 		rig_expect(&rig, SESSION_EXITED, "");
+	}
+}
+
+static void a_fifo_ends_whenever_its_writer_left(void **state)
+{
+	char path[] = "/tmp/mote-test-fifo-XXXXXX";
+
+	(void)state;
+	close(mkstemp(path));
+	unlink(path);
+	for (int late = 0; late < 2; late++) {
+		struct rig rig;
+
+		assert_int_equal(mkfifo(path, 0600), 0);
+		rig_init(&rig);
+		close(rig.streams[0]);
+		rig.streams[0] = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+		close(rig.in);
+		rig.in = open(path, O_WRONLY | O_CLOEXEC);
+		assert_int_equal(fcntl(rig.streams[0], F_SETFL, 0), 0);
+		assert_int_equal(write(rig.in, "data", 4), 4);
+		if (!late)
+			close_fd(&rig.in);
+		rig_start(&rig);
+		rig_take_job(&rig);
+		rig_say_ready(&rig);
+		peer_expect(rig.agent, AGENT_STDIN, "data", 4);
+		peer_send(rig.agent, AGENT_STDIN_TAKEN, "", 0);
+		if (late) {
+			peer_expect_silence(rig.agent, rig.pid);
+			close_fd(&rig.in);
+		}
+		peer_expect(rig.agent, AGENT_STDIN, "", 0);
+		rig_exit(&rig, 0, 0);
+		rig_expect(&rig, SESSION_EXITED, "");
+		unlink(path);
 	}
 }
 
@@ -599,6 +636,7 @@ int main(void)
 		cmocka_unit_test(megabytes_of_output_wait_for_a_slow_reader),
 		cmocka_unit_test(stdin_is_sent_for_credit_and_ends),
 		cmocka_unit_test(what_cannot_be_read_is_an_empty_stdin),
+		cmocka_unit_test(a_fifo_ends_whenever_its_writer_left),
 		cmocka_unit_test(the_first_signal_is_the_commands_the_second_motes),
 		cmocka_unit_test(a_signal_before_there_is_a_command_is_motes),
 		cmocka_unit_test(a_stdout_that_blocks_keeps_no_signal_back),
