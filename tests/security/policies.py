@@ -22,7 +22,7 @@ CONSTANTS = {
     "MAP_ANONYMOUS": 0x20, "MAP_PRIVATE": 2, "MSG_DONTWAIT": 0x40, "MSG_NOSIGNAL": 0x4000, "MSG_PEEK": 2,
     "PROT_EXEC": 4, "PR_GET_NAME": 16, "RUSAGE_SELF": 0, "SHUT_RD": 0, "SHUT_WR": 1,
     "SIGABRT": 6, "SIGRTMIN": 34, "SOCK_CLOEXEC": 0o2000000, "SOCK_NONBLOCK": 0o4000, "SOCK_STREAM": 1,
-    "TCSETS": 0x5402, "TUNSETOFFLOAD": 0x400454d0,
+    "TCGETS": 0x5401, "TCSETS": 0x5402, "TUNSETOFFLOAD": 0x400454d0,
 }
 
 
@@ -83,6 +83,7 @@ class Recording:
 
 
 LINE = re.compile(r"^(\d+)<(.*)> (\w+)\((.*)$")
+RESULT = re.compile(r"= (0x[0-9a-f]+)$")
 NUMBER = re.compile(r"0x[0-9a-f]+|\b\d+\b")
 
 
@@ -100,9 +101,10 @@ def parse(text):
             continue  # ends, signals, the second halves of calls
         tid, name, call, rest = int(match[1]), match[2], match[3], match[4]
         args = [int(n, 0) for n in NUMBER.findall(re.split(r"\)|<", rest)[0])]
+        if call == "getpid" and (result := RESULT.search(rest)):
+            tgid = int(result[1], 0)  # in its own namespace
         if call == "seccomp":
             recording.threads[tid] = (kind_of(name), name)
-            tgid = tid if kind_of(name) == "vmm" else tgid  # the process's id is its first thread's
         elif tid in recording.threads:
             recording.calls.append((recording.threads[tid][0], call, args + [0] * (6 - len(args)), tid))
     recording.calls = [(kind, call, args, tgid) for kind, call, args, _ in recording.calls]
