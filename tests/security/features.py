@@ -137,16 +137,16 @@ class Console:
             self.text += data
 
 
-def client(uds, how, then=lambda s: None):
+def client(uds, how):
     """A host program that connects to the guest's port 5000."""
-    with socket.socket(socket.AF_UNIX) as s:
-        s.settimeout(TIMEOUT)
-        s.connect(str(uds))
-        s.sendall(b"CONNECT 5000\n")
-        answer = s.recv(32)
-        assert answer.startswith(b"OK "), answer
-        s.sendall(how)
-        then(s)
+    s = socket.socket(socket.AF_UNIX)
+    s.settimeout(TIMEOUT)
+    s.connect(str(uds))
+    s.sendall(b"CONNECT 5000\n")
+    answer = s.recv(32)
+    assert answer.startswith(b"OK "), answer
+    s.sendall(how)
+    return s
 
 
 def echo(s):
@@ -169,24 +169,30 @@ def echo(s):
     assert got == data
 
 
-def slow_reader(s):
+def slow_readers(sockets):
+    """So that each connection needs its buffer, and the monitor more memory."""
     time.sleep(2)
-    left = 4 << 20
-    while left > 0:
-        data = s.recv(65536)
-        assert data
-        left -= len(data)
+    for s in sockets:
+        left = 4 << 20
+        while left > 0:
+            data = s.recv(65536)
+            assert data
+            left -= len(data)
+        s.close()
 
 
 def talk_by_vsock(console, uds, listener):
     console.until(b"ANSWER world")
     listener.close()
     console.until(b"LISTENING")
-    client(uds, b"e", echo)
-    client(uds, b"r", lambda s: time.sleep(0.5))
-    client(uds, b"w", lambda s: s.recv(1))
-    client(uds, b"m", slow_reader)
-    client(uds, b"q")
+    with client(uds, b"e") as s:
+        echo(s)
+    with client(uds, b"r"):
+        time.sleep(0.5)
+    with client(uds, b"w") as s:
+        assert s.recv(1) == b""
+    slow_readers([client(uds, b"m") for _ in range(6)])
+    client(uds, b"q").close()
 
 
 def answer_guest(listener):
