@@ -83,7 +83,6 @@ class Recording:
 
 
 LINE = re.compile(r"^(\d+)<(.*)> (\w+)\((.*)$")
-RESULT = re.compile(r"= (0x[0-9a-f]+)$")
 NUMBER = re.compile(r"0x[0-9a-f]+|\b\d+\b")
 
 
@@ -94,18 +93,17 @@ def kind_of(name):
 def parse(text):
     """Of `strace -f -Y -e raw=all`."""
     recording = Recording()
-    tgid = 0
+    # In its own namespace. The call may be in two lines; the last one is for the kick at the end.
+    ids = re.findall(r"\bgetpid(?:\(\)| resumed>\)) *= (0x[0-9a-f]+)$", text, re.M)
+    tgid = int(ids[-1], 0) if ids else 0
     for line in text.splitlines():
         match = LINE.match(line)
         if not match:
             continue  # ends, signals, the second halves of calls
         tid, name, call, rest = int(match[1]), match[2], match[3], match[4]
         args = [int(n, 0) for n in NUMBER.findall(re.split(r"\)|<", rest)[0])]
-        if call == "getpid" and (result := RESULT.search(rest)):
-            tgid = int(result[1], 0)  # in its own namespace
         if call == "seccomp":
             recording.threads[tid] = (kind_of(name), name)
         elif tid in recording.threads:
-            recording.calls.append((recording.threads[tid][0], call, args + [0] * (6 - len(args)), tid))
-    recording.calls = [(kind, call, args, tgid) for kind, call, args, _ in recording.calls]
+            recording.calls.append((recording.threads[tid][0], call, args + [0] * (6 - len(args)), tgid))
     return recording
