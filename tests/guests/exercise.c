@@ -3,7 +3,7 @@
  * What busybox can't: run in a Linux guest to make the monitor use every one of its system calls.
  *
  *	exercise disk DEVICE	reads, writes, flushes, discards and zeroes, also unaligned, in flight
- *	exercise vsock PORT	serve host clients; a first byte says how
+ *	exercise vsock PORT	serve host clients, many at once; a first byte says how, q ends
  *	exercise connect PORT	to the host: send a word, print the answer
  */
 #include <errno.h>
@@ -11,6 +11,7 @@
 #include <linux/fs.h>
 #include <linux/vm_sockets.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -19,7 +20,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#define THREADS 8
+#define THREADS 4
 #define MIB	(1024 * 1024)
 
 static void check(int ok, const char *what)
@@ -38,7 +39,7 @@ static void *read_and_write(void *argument)
 	char *buffer = aligned_alloc(4096, 256 * 1024);
 
 	/* 256 KiB, then 512 bytes off: what the host may have to do by way of a buffer. */
-	for (int i = 0; i < 16; i++) {
+	for (int i = 0; i < 6; i++) {
 		check(pread(fd, buffer, 256 * 1024, i * 256 * 1024) == 256 * 1024, "read");
 		check(pwrite(fd, buffer, 256 * 1024, i * 256 * 1024) == 256 * 1024, "write");
 		check(pread(fd, buffer + 512, 1024, 512) == 1024, "short read");
@@ -87,13 +88,12 @@ static void send_much(int fd)
 	}
 }
 
-/* e: echo until the end; r: read no more; w: write no more; m: send 4 MiB; q: the last client. */
-static int serve(int fd)
+/* e: echo until the end; r: read no more; w: write no more; m: send 4 MiB. */
+static void serve(int fd, char how)
 {
-	char buffer[4096], how = 0;
+	char buffer[4096];
 	ssize_t n;
 
-	check(read(fd, &how, 1) == 1, "first byte");
 	if (how == 'r')
 		check(shutdown(fd, SHUT_RD) == 0, "shutdown");
 	if (how == 'w')
@@ -106,8 +106,6 @@ static int serve(int fd)
 	if (how != 'r')
 		while (read(fd, buffer, sizeof(buffer)) > 0)
 			;
-	close(fd);
-	return how != 'q';
 }
 
 static int listen_to_host(const char *port)
@@ -119,9 +117,20 @@ static int listen_to_host(const char *port)
 	check(listen(listener, 8) == 0, "listen");
 	printf("LISTENING\n");
 	fflush(stdout);
-	while (serve(accept(listener, NULL, NULL)))
-		;
-	return 0;
+	signal(SIGCHLD, SIG_IGN);
+	for (;;) {
+		int fd = accept(listener, NULL, NULL);
+		char how = 0;
+
+		check(read(fd, &how, 1) == 1, "first byte");
+		if (how == 'q')
+			return 0;
+		if (fork() == 0) {
+			serve(fd, how);
+			_exit(0);
+		}
+		close(fd);
+	}
 }
 
 static int connect_to_host(const char *port)

@@ -22,7 +22,7 @@ CONSTANTS = {
     "MAP_ANONYMOUS": 0x20, "MAP_PRIVATE": 2, "MSG_DONTWAIT": 0x40, "MSG_NOSIGNAL": 0x4000, "MSG_PEEK": 2,
     "PROT_EXEC": 4, "PR_GET_NAME": 16, "RUSAGE_SELF": 0, "SHUT_RD": 0, "SHUT_WR": 1,
     "SIGABRT": 6, "SIGRTMIN": 34, "SOCK_CLOEXEC": 0o2000000, "SOCK_NONBLOCK": 0o4000, "SOCK_STREAM": 1,
-    "TCSETS": 0x5402, "TUNSETOFFLOAD": 0x400454d0,
+    "TCGETS": 0x5401, "TCSETS": 0x5402, "TUNSETOFFLOAD": 0x400454d0,
 }
 
 
@@ -93,7 +93,9 @@ def kind_of(name):
 def parse(text):
     """Of `strace -f -Y -e raw=all`."""
     recording = Recording()
-    tgid = 0
+    # In its own namespace. The call may be in two lines; the last one is for the kick at the end.
+    ids = re.findall(r"\bgetpid(?:\(\)| resumed>\)) *= (0x[0-9a-f]+)$", text, re.M)
+    tgid = int(ids[-1], 0) if ids else 0
     for line in text.splitlines():
         match = LINE.match(line)
         if not match:
@@ -102,8 +104,6 @@ def parse(text):
         args = [int(n, 0) for n in NUMBER.findall(re.split(r"\)|<", rest)[0])]
         if call == "seccomp":
             recording.threads[tid] = (kind_of(name), name)
-            tgid = tid if kind_of(name) == "vmm" else tgid  # the process's id is its first thread's
         elif tid in recording.threads:
-            recording.calls.append((recording.threads[tid][0], call, args + [0] * (6 - len(args)), tid))
-    recording.calls = [(kind, call, args, tgid) for kind, call, args, _ in recording.calls]
+            recording.calls.append((recording.threads[tid][0], call, args + [0] * (6 - len(args)), tgid))
     return recording
