@@ -5,9 +5,9 @@
  *
  *	[--out FILE] [--wait] [--exit N] [--trap]
  *
- * --out: there instead of to stdout; --wait: then until SIGTERM, which ends it with status 42; --trap:
- * end by SIGILL.
- * With --no-api --config-file /dev/fd/N it also says what that file and those that it names hold.
+ * --out: there instead of to stdout; --wait: then until SIGTERM, which ends it with status 42;
+ * --trap: end by SIGILL. With --no-api --config-file /dev/fd/N it also says what that file and
+ * those that it names hold.
  */
 #include <dirent.h>
 #include <errno.h>
@@ -95,8 +95,11 @@ static void print_limits(void)
 	static const struct {
 		const char *name;
 		int resource;
-	} limits[] = { { "nofile", RLIMIT_NOFILE }, { "fsize", RLIMIT_FSIZE }, { "core", RLIMIT_CORE },
-		       { "memlock", RLIMIT_MEMLOCK }, { "nproc", RLIMIT_NPROC } };
+	} limits[] = { { "nofile", RLIMIT_NOFILE },
+		       { "fsize", RLIMIT_FSIZE },
+		       { "core", RLIMIT_CORE },
+		       { "memlock", RLIMIT_MEMLOCK },
+		       { "nproc", RLIMIT_NPROC } };
 	struct rlimit l;
 
 	for (int i = 0; i < 5; i++) {
@@ -208,9 +211,11 @@ static void print_place(void)
 	}
 	fputs("], ", out);
 	statvfs("/", &fs);
-	fprintf(out, "\"root_flags\": %lu, ", fs.f_flag & (ST_RDONLY | ST_NOSUID | ST_NODEV | ST_NOEXEC));
+	fprintf(out, "\"root_flags\": %lu, ",
+		fs.f_flag & (ST_RDONLY | ST_NOSUID | ST_NODEV | ST_NOEXEC));
 	statvfs("/dev", &fs);
-	fprintf(out, "\"dev_flags\": %lu, ", fs.f_flag & (ST_RDONLY | ST_NOSUID | ST_NODEV | ST_NOEXEC));
+	fprintf(out, "\"dev_flags\": %lu, ",
+		fs.f_flag & (ST_RDONLY | ST_NOSUID | ST_NODEV | ST_NOEXEC));
 	separator = "";
 	fputs("\"files\": {", out);
 	print_tree("", &separator);
@@ -282,7 +287,7 @@ int main(int argc, char *argv[])
 	print_tries();
 	fputs("\"end\": true}\n", out);
 	fflush(out);
-	if (trap) /* all but a fault the first process of a PID namespace can send to itself in vain */
+	if (trap) /* no other signal of its own ends the first process of a PID namespace */
 		__builtin_trap();
 	while (wait)
 		pause();
