@@ -275,6 +275,10 @@ int main(int argc, char *argv[])
 	if (!out)
 		return 3;
 	fputs("{", out);
+	mode_t mask = umask(0);
+
+	umask(mask);
+	fprintf(out, "\"umask\": %u, ", mask);
 	print_list("argv", argv);
 	print_list("environment", environ);
 	print_ids();

@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -53,6 +54,7 @@ int monitor_exec(const struct jail *jail, uint64_t jailer_cpu_us, struct error *
 	snprintf(start_cpu, sizeof(start_cpu), "%" PRIu64, cpu_us());
 	snprintf(parent_cpu, sizeof(parent_cpu), "%" PRIu64, jailer_cpu_us + cpu_us());
 	snprintf(config, sizeof(config), "/dev/fd/%d", jail->config);
+	umask(jail->umask);
 	syscall(SYS_execveat, jail->exec, "", argv, no_environment, AT_EMPTY_PATH);
 	if (errno == ENOENT) /* the program itself is open already */
 		return error_set(

@@ -27,6 +27,7 @@ struct jail {
 	const struct args *args;
 	uint64_t start_us;     /* CLOCK_MONOTONIC when the jailer started */
 	uint64_t start_cpu_us; /* its CPU time then: from exec and from before that */
+	mode_t umask;	       /* the caller's, which is the monitor's again */
 	bool rootless;	       /* in a user namespace, with no rights to begin with */
 	uid_t uid;
 	gid_t gid;

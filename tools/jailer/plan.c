@@ -111,6 +111,8 @@ int plan_jail(struct jail *jail, struct error *err)
 		ret = check_streams(err);
 	if (ret < 0)
 		return ret;
+	/* Modes are what is said here: the jail's user must get into what is root's. */
+	jail->umask = umask(022);
 	jail->private_root = args->private_root || jail->rootless;
 	if (args->handover >= 0 && fcntl(args->handover, F_GETFD) < 0)
 		return error_sys(err, errno, "--handover: file descriptor %d", args->handover);
