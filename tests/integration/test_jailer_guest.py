@@ -50,7 +50,6 @@ def test_a_guest_that_resets_ends_the_jail(jail, how):
 
 def test_the_monitors_process_has_its_name(jail):
     guest = jail.install(BUILD / "guests/spin.elf")
-    jail.probe = jail.install(BUILD / "mote-vmm")
     process = subprocess.Popen(jail.command("--config", write_config(jail, config(guest)), "--private-root"),
                                stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     jail.started.append(process)
