@@ -252,12 +252,16 @@ static void on_term(int signum)
 
 int main(int argc, char *argv[])
 {
+	sigset_t term, blocked;
 	int status = 0;
 	bool wait = false, trap = false;
 	const char *config = NULL;
 
 	out = stdout;
 	signal(SIGTERM, on_term);
+	sigemptyset(&term);
+	sigaddset(&term, SIGTERM);
+	sigprocmask(SIG_UNBLOCK, &term, &blocked);
 	for (int i = 1; i < argc; i++) {
 		const char *value = i + 1 < argc ? argv[i + 1] : "";
 
@@ -281,6 +285,9 @@ int main(int argc, char *argv[])
 	fprintf(out, "\"umask\": %u, ", mask);
 	print_list("argv", argv);
 	print_list("environment", environ);
+	fprintf(out, "\"blocked\": [%d, %d, %d, %d, %d], ", sigismember(&blocked, SIGHUP),
+		sigismember(&blocked, SIGINT), sigismember(&blocked, SIGTERM),
+		sigismember(&blocked, SIGCHLD), sigismember(&blocked, SIGUSR1));
 	print_ids();
 	print_capabilities();
 	print_limits();

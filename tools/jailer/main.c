@@ -27,7 +27,7 @@
 struct shared {
 	struct jail *jail;
 	struct error *err;
-	sigset_t signals;	/* as the caller had them */
+	sigset_t signals;	/* blocked in the monitor */
 	uint64_t jailer_cpu_us; /* CPU time of the process outside */
 	int keeper;		/* pidfd of the process whose end is the monitor's; -1 = none's */
 	bool failed;		/* the process inside did, and the error says why */
@@ -96,6 +96,18 @@ static void await_failed(pid_t pid)
 	waitpid(pid, NULL, 0);
 }
 
+/*
+ * To the first process of a PID namespace a signal that it has no handler for is nothing: one that
+ * asks for an end right after exec would be lost. Blocked ones are kept, and the monitor has these
+ * blocked anyway, to read them from a signalfd.
+ */
+static void block_stops(sigset_t *signals)
+{
+	sigaddset(signals, SIGHUP);
+	sigaddset(signals, SIGINT);
+	sigaddset(signals, SIGTERM);
+}
+
 static int prepare(struct jail *jail, struct error *err)
 {
 	int ret = plan_jail(jail, err);
@@ -135,6 +147,7 @@ static int run(struct jail *jail, struct error *err)
 	sigset_t signals;
 
 	wait_block_signals(&signals);
+	block_stops(&signals);
 	if (prepare(jail, err) < 0 || spawn(jail, &signals, err) < 0)
 		return fail(EXIT_GENERIC_ERROR, err);
 	jail_close(jail);
