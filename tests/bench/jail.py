@@ -25,28 +25,36 @@ class Bench:
         self.place = place
         self.jailer = jailer
         self.stamp = stamp
-        self.mounts = 0
+        self.count = 0
 
     def jail(self, *arguments):
         return [self.jailer, "--exec-file", self.stamp, *arguments]
 
-    def subjects(self):
-        user = ["--uid", UID, "--gid", UID]
-        plain = self.jail(*user, "--chroot-base-dir", self.place / "base")
+    def plain(self):
+        # A new base each time, and none removed until the end: ext4 looks long for an inode that wasn't
+        # in use lately.
+        base = self.place / f"base{self.count}"
+        self.count += 1
+        base.mkdir(mode=0o755)
+        return self.jail("--uid", UID, "--gid", UID, "--chroot-base-dir", base)
+
+    def private(self):
         config = self.place / "vm.json"
         config.write_text(json.dumps({"boot-source": {"kernel_image_path": str(config)}}))
-        private = self.jail(*user, "--config", config, "--private-root")
+        return self.jail("--uid", UID, "--gid", UID, "--config", config, "--private-root")
+
+    def subjects(self):
         found = {
             "no jail": ([self.stamp], 1, False),
-            "jail": (plain, 1, False),
-            "jail, 10 at once": (plain, 10, False),
-            "jail, 500 mounts": (plain, 1, True),
-            "jail, 500 mounts, 10 at once": (plain, 10, True),
-            "--config --private-root": (private, 1, False),
-            "... 10 at once": (private, 10, False),
+            "jail": (self.plain(), 1, False),
+            "jail, 10 at once": (self.plain(), 10, False),
+            "jail, 500 mounts": (self.plain(), 1, True),
+            "jail, 500 mounts, 10 at once": (self.plain(), 10, True),
+            "--config --private-root": (self.private(), 1, False),
+            "... 10 at once": (self.private(), 10, False),
         }
         if os.path.isdir("/sys/fs/cgroup/memory"):
-            found["jail, cgroup 1"] = ([*plain, "--parent-cgroup", "mote-bench", "--cgroup",
+            found["jail, cgroup 1"] = ([*self.plain(), "--parent-cgroup", "mote-bench", "--cgroup",
                                         "memory.limit_in_bytes=268435456"], 1, False)
         return found
 
@@ -55,11 +63,10 @@ class Bench:
         rounds = max(1, 20 // at_once)
         words = [self.stamp, rounds, at_once, *command]
         if mounts:
-            self.mounts += 1
-            words = ["unshare", "--mount", "sh", "-c", MOUNTS, "sh", self.place / f"m{self.mounts}", *words]
+            self.count += 1
+            words = ["unshare", "--mount", "sh", "-c", MOUNTS, "sh", self.place / f"m{self.count}", *words]
         done = subprocess.run([str(word) for word in words], check=True, capture_output=True, text=True,
                               timeout=120)
-        shutil.rmtree(self.place / "base/stamp", ignore_errors=True)
         lines = [line.split() for line in done.stdout.splitlines()]
         cpu = next(int(line[1]) for line in lines if line[0] == "cpu") / 1e6 / (rounds * at_once)
         return [(int(r), int(ns) / 1e6) for r, ns in (line for line in lines if line[0] != "cpu")], cpu
@@ -67,9 +74,8 @@ class Bench:
     def system_calls(self, command):
         """Of the jailer, outside and inside, and of the monitor."""
         trace = self.place / "trace"
-        subprocess.run(["strace", "-f", "-qq", "-o", trace, *map(str, [command[0], "--id", "r0-0", *command[1:]])],
+        subprocess.run(["strace", "-f", "-qq", "-o", trace, *map(str, [command[0], "--id", "trace-0", *command[1:]])],
                        check=True, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, timeout=120)
-        shutil.rmtree(self.place / "base/stamp", ignore_errors=True)
         lines = trace.read_text().splitlines()
         return sum("resumed>" not in line and "---" not in line and "+++" not in line for line in lines)
 
@@ -86,7 +92,6 @@ def main():
     place = Path(tempfile.mkdtemp(prefix="mote-bench-jail-"))
     try:
         place.chmod(0o755)
-        (place / "base").mkdir(mode=0o755)
         stamp = place / "stamp"
         shutil.copy(options.stamp, stamp)
         stamp.chmod(0o755)

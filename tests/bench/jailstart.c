@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * jailstart ROUNDS AT_ONCE JAILER [ARG..]: starts AT_ONCE jailers at the same time, ROUNDS times, each
- * with --id of its own in front of ARGs. JAILER must run the monitor called "stamp", which is this
- * program: it says the time of its first line, and lives until all have. Prints a line for each start:
+ * jailstart ROUNDS AT_ONCE JAILER [ARG..]: starts AT_ONCE jailers at the same time, ROUNDS times,
+ * each with --id of its own in front of ARGs. JAILER must run the monitor called "stamp", which is
+ * this program: it says the time of its first line, and lives until all have. Prints a line for
+ * each start:
  *
  *	ROUND NS_TO_MONITOR
  *
- * with the time from just before the jailer's fork. The jails' CPU time follows in the end: "cpu NS".
+ * with the time from just before the jailer's fork. The jails' CPU time follows in the end: "cpu
+ * NS".
  */
 #include <fcntl.h>
 #include <stdint.h>
@@ -98,6 +100,7 @@ int main(int argc, char *argv[])
 	getrusage(RUSAGE_CHILDREN, &usage);
 	printf("cpu %llu\n",
 	       (unsigned long long)(usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) * 1000000000u +
-		       (unsigned long long)(usage.ru_utime.tv_usec + usage.ru_stime.tv_usec) * 1000u);
+		       (unsigned long long)(usage.ru_utime.tv_usec + usage.ru_stime.tv_usec) *
+			       1000u);
 	return 0;
 }

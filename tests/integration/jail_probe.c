@@ -5,9 +5,9 @@
  *
  *	[--out FILE] [--wait] [--exit N] [--trap]
  *
- * --out: there instead of to stdout; --wait: then until SIGTERM, which ends it with status 42; --trap:
- * end by SIGILL.
- * With --no-api --config-file /dev/fd/N it also says what that file and those that it names hold.
+ * --out: there instead of to stdout; --wait: then until SIGTERM, which ends it with status 42;
+ * --trap: end by SIGILL. With --no-api --config-file /dev/fd/N it also says what that file and
+ * those that it names hold.
  */
 #include <dirent.h>
 #include <errno.h>
@@ -95,8 +95,11 @@ static void print_limits(void)
 	static const struct {
 		const char *name;
 		int resource;
-	} limits[] = { { "nofile", RLIMIT_NOFILE }, { "fsize", RLIMIT_FSIZE }, { "core", RLIMIT_CORE },
-		       { "memlock", RLIMIT_MEMLOCK }, { "nproc", RLIMIT_NPROC } };
+	} limits[] = { { "nofile", RLIMIT_NOFILE },
+		       { "fsize", RLIMIT_FSIZE },
+		       { "core", RLIMIT_CORE },
+		       { "memlock", RLIMIT_MEMLOCK },
+		       { "nproc", RLIMIT_NPROC } };
 	struct rlimit l;
 
 	for (int i = 0; i < 5; i++) {
@@ -208,9 +211,11 @@ static void print_place(void)
 	}
 	fputs("], ", out);
 	statvfs("/", &fs);
-	fprintf(out, "\"root_flags\": %lu, ", fs.f_flag & (ST_RDONLY | ST_NOSUID | ST_NODEV | ST_NOEXEC));
+	fprintf(out, "\"root_flags\": %lu, ",
+		fs.f_flag & (ST_RDONLY | ST_NOSUID | ST_NODEV | ST_NOEXEC));
 	statvfs("/dev", &fs);
-	fprintf(out, "\"dev_flags\": %lu, ", fs.f_flag & (ST_RDONLY | ST_NOSUID | ST_NODEV | ST_NOEXEC));
+	fprintf(out, "\"dev_flags\": %lu, ",
+		fs.f_flag & (ST_RDONLY | ST_NOSUID | ST_NODEV | ST_NOEXEC));
 	separator = "";
 	fputs("\"files\": {", out);
 	print_tree("", &separator);
@@ -247,12 +252,16 @@ static void on_term(int signum)
 
 int main(int argc, char *argv[])
 {
+	sigset_t term, blocked;
 	int status = 0;
 	bool wait = false, trap = false;
 	const char *config = NULL;
 
 	out = stdout;
 	signal(SIGTERM, on_term);
+	sigemptyset(&term);
+	sigaddset(&term, SIGTERM);
+	sigprocmask(SIG_UNBLOCK, &term, &blocked);
 	for (int i = 1; i < argc; i++) {
 		const char *value = i + 1 < argc ? argv[i + 1] : "";
 
@@ -270,8 +279,15 @@ int main(int argc, char *argv[])
 	if (!out)
 		return 3;
 	fputs("{", out);
+	mode_t mask = umask(0);
+
+	umask(mask);
+	fprintf(out, "\"umask\": %u, ", mask);
 	print_list("argv", argv);
 	print_list("environment", environ);
+	fprintf(out, "\"blocked\": [%d, %d, %d, %d, %d], ", sigismember(&blocked, SIGHUP),
+		sigismember(&blocked, SIGINT), sigismember(&blocked, SIGTERM),
+		sigismember(&blocked, SIGCHLD), sigismember(&blocked, SIGUSR1));
 	print_ids();
 	print_capabilities();
 	print_limits();
@@ -282,7 +298,7 @@ int main(int argc, char *argv[])
 	print_tries();
 	fputs("\"end\": true}\n", out);
 	fflush(out);
-	if (trap) /* all but a fault the first process of a PID namespace can send to itself in vain */
+	if (trap) /* no other signal of its own ends the first process of a PID namespace */
 		__builtin_trap();
 	while (wait)
 		pause();

@@ -74,6 +74,20 @@ def test_firecrackers_way(world):
         }.items()}
 
 
+@pytest.mark.parametrize("mask", [0o077, 0o000])
+@pytest.mark.parametrize("more", [[], ["--config"], ["--config", "--private-root"]], ids=" ".join)
+def test_the_callers_umask_is_the_monitors_and_not_the_jailers(world, mask, more):
+    more = [str(world.config()) if word == "here" else word for option in more
+            for word in ((option, "here") if option == "--config" else (option,))]
+    process, seen = world.start(*more, prefix=["sh", "-c", f'umask {mask:03o}; exec "$@"', "sh"])
+
+    assert seen["umask"] == mask
+    assert seen["open_kvm"] != NO_ACCESS
+    assert visible(monitor_of(process))["/dev"] == ("40755", 0, 0)
+    st = (world.base / "jail_probe").stat() if world.base.joinpath("jail_probe").exists() else None
+    assert st is None or st.st_mode == 0o40755
+
+
 def test_limits_have_their_defaults(world):
     seen = world.look()
 

@@ -3,11 +3,14 @@
 import json
 import os
 import shutil
+import subprocess
+from pathlib import Path
 
 import pytest
 
-from conftest import BUILD, CONSOLE, INITRD, KERNEL, config
-from jailing import AS_NOBODY, GID, NOBODY, UID, WITH_DEVICES, host_mounts, listing, root_only, world
+from conftest import BUILD, CONSOLE, INITRD, KERNEL, config, wait_for
+from jailing import (AS_NOBODY, GID, NOBODY, UID, WITH_DEVICES, children, host_mounts, listing, monitor_of,
+                     root_only, world)
 
 pytestmark = root_only
 assert world    # a fixture
@@ -43,6 +46,19 @@ def test_a_guest_that_resets_ends_the_jail(jail, how):
     assert 0 < stages(metrics)["jail_ns"] < 10**10
     assert host_mounts() == before
     assert [p for p in listing(jail.base) if not p.endswith("/mote-vmm")] == []
+
+
+def test_the_monitors_process_has_its_name(jail):
+    guest = jail.install(BUILD / "guests/spin.elf")
+    process = subprocess.Popen(jail.command("--config", write_config(jail, config(guest)), "--private-root"),
+                               stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    jail.started.append(process)
+    wait_for(lambda: children(process.pid), what="the monitor")
+    pid = monitor_of(process)
+
+    wait_for(lambda: Path(f"/proc/{pid}/comm").read_text() == "mote-vmm\n", what="its name")
+    process.terminate()
+    assert process.wait(60) == 143
 
 
 def test_firecrackers_way_with_files_in_the_root(jail):

@@ -62,6 +62,18 @@ def test_signals_are_passed_on(world):
     assert process.wait(10) == 42
 
 
+def test_a_signal_that_comes_before_the_monitor_is_ready_is_kept(world):
+    """Without a handler it would be nothing to the first process of a PID namespace."""
+    assert world.look()["blocked"] == [1, 1, 1, 0, 0]     # hup, int, term; chld, usr1
+    for i in range(20):
+        process = subprocess.Popen(world.command(name=f"s{i}", args=["--wait"]), stdin=subprocess.DEVNULL,
+                                   stdout=subprocess.DEVNULL)
+        while not pid_file(world, f"s{i}").exists() and process.poll() is None:
+            pass    # as early as can be
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(10) == 42
+
+
 def test_a_caller_that_ignores_its_children_gets_the_status_too(world):
     result = world.run(args=["--exit", "5"], prefix=[
         "/usr/bin/python3", "-c",

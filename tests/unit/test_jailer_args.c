@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The command line of mote-jailer; what it refuses is in tests/integration/jailer_bad_input_cases.py. */
+/* The command line of mote-jailer; for what it refuses see test_jailer_bad_input.py. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -48,7 +48,8 @@ static void firecrackers_defaults(void **state)
 	assert_null(a.parent_cgroup);
 	assert_null(a.config_path);
 	assert_null(a.monitor_args[0]);
-	assert_false(a.daemonize || a.new_pid_ns || a.private_root || a.userfaultfd || a.has_oom_score_adj);
+	assert_false(a.daemonize || a.new_pid_ns || a.private_root || a.userfaultfd ||
+		     a.has_oom_score_adj);
 	assert_true(a.no_file == ARGS_NO_LIMIT && a.fsize == ARGS_NO_LIMIT);
 }
 
@@ -58,14 +59,17 @@ static void every_argument_reaches_its_field(void **state)
 	struct error err = { 0 };
 
 	(void)state;
-	assert_int_equal(parse(&a,
-			       "--id=vm-1 --exec-file=f --uid 4294967294 --gid 7 --chroot-base-dir b --netns n "
-			       "--daemonize --new-pid-ns --cgroup memory.max=5 --cgroup hugetlb.2MB.max=a=b "
-			       "--cgroup-version 2 --parent-cgroup p/q --resource-limit fsize=9 "
-			       "--resource-limit no-file=8 --resource-limit memlock=7 --resource-limit nproc=6 "
-			       "--config c --private-root --userfaultfd --oom-score-adj -1000 -- --id y --",
-			       &err),
-			 0);
+	assert_int_equal(
+		parse(&a,
+		      "--id=vm-1 --exec-file=f --uid 4294967294 --gid 7 --chroot-base-dir b "
+		      "--netns n "
+		      "--daemonize --new-pid-ns --cgroup memory.max=5 --cgroup hugetlb.2MB.max=a=b "
+		      "--cgroup-version 2 --parent-cgroup p/q --resource-limit fsize=9 "
+		      "--resource-limit no-file=8 --resource-limit memlock=7 --resource-limit "
+		      "nproc=6 "
+		      "--config c --private-root --userfaultfd --oom-score-adj -1000 -- --id y --",
+		      &err),
+		0);
 	assert_string_equal(a.id, "vm-1");
 	assert_int_equal(a.uid, 4294967294);
 	assert_string_equal(a.chroot_base, "b");
@@ -111,11 +115,28 @@ static void the_other_actions_need_nothing_else(void **state)
 static void the_help_names_every_argument(void **state)
 {
 	static const char *const words[] = {
-		"--id ID", "--exec-file FILE", "--uid UID", "--gid GID", "--chroot-base-dir DIR",
-		"--netns PATH", "--daemonize", "--new-pid-ns", "--cgroup FILE=VALUE", "--cgroup-version N",
-		"--parent-cgroup PATH", "--resource-limit NAME=N", "--config FILE", "--private-root",
-		"--handover FD", "--userfaultfd", "--oom-score-adj N", "--cleanup ID", "--version", "--help",
-		"isn't copied", "mote-jailer --id b --exec-file build/mote-vmm --config vm.json",
+		"--id ID",
+		"--exec-file FILE",
+		"--uid UID",
+		"--gid GID",
+		"--chroot-base-dir DIR",
+		"--netns PATH",
+		"--daemonize",
+		"--new-pid-ns",
+		"--cgroup FILE=VALUE",
+		"--cgroup-version N",
+		"--parent-cgroup PATH",
+		"--resource-limit NAME=N",
+		"--config FILE",
+		"--private-root",
+		"--handover FD",
+		"--userfaultfd",
+		"--oom-score-adj N",
+		"--cleanup ID",
+		"--version",
+		"--help",
+		"isn't copied",
+		"mote-jailer --id b --exec-file build/mote-vmm --config vm.json",
 	};
 	cleanup_free char *text = NULL;
 	size_t length;

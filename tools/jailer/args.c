@@ -68,8 +68,8 @@ static int parse_number(const char *option, const char *text, long long min, lon
 	errno = 0;
 	*value = strtoll(text, &end, 10);
 	if (!isdigit((unsigned char)digits[0]) || *end || errno || *value < min || *value > max)
-		return error_set(err, EINVAL, "%s: \"%s\" is not a number from %lld to %lld", option, text,
-				 min, max);
+		return error_set(err, EINVAL, "%s: \"%s\" is not a number from %lld to %lld",
+				 option, text, min, max);
 	return 0;
 }
 
@@ -78,13 +78,13 @@ static int take_id(const char *option, const char *id, const char **out, struct 
 	size_t len = strlen(id);
 
 	if (len > ARGS_ID_MAX)
-		return error_set(err, EINVAL, "%s: is %zu characters long, at most %d are allowed", option,
-				 len, ARGS_ID_MAX);
+		return error_set(err, EINVAL, "%s: is %zu characters long, at most %d are allowed",
+				 option, len, ARGS_ID_MAX);
 	for (const char *c = id; *c; c++)
 		if (*c != '-' && !(isascii(*c) && isalnum(*c)))
 			return error_set(err, EINVAL,
-					 "%s: \"%s\" has more than ASCII letters, digits and -", option,
-					 id);
+					 "%s: \"%s\" has more than ASCII letters, digits and -",
+					 option, id);
 	*out = id;
 	return 0;
 }
@@ -125,16 +125,20 @@ static int take_cgroup(struct args *args, char *text, struct error *err)
 	size_t length = strcspn(text, "=");
 
 	if (args->n_cgroups == ARGS_CGROUPS_MAX)
-		return error_set(err, EINVAL, "--cgroup: given more than %d times", ARGS_CGROUPS_MAX);
+		return error_set(err, EINVAL, "--cgroup: given more than %d times",
+				 ARGS_CGROUPS_MAX);
 	if (text[length] != '=' || text[length + 1] == 0)
-		return error_set(err, EINVAL, "--cgroup: \"%s\" is not of the form FILE=VALUE", text);
+		return error_set(err, EINVAL, "--cgroup: \"%s\" is not of the form FILE=VALUE",
+				 text);
 	if (length > NAME_MAX)
-		return error_set(err, EINVAL, "--cgroup: the file's name is longer than %d characters",
+		return error_set(err, EINVAL,
+				 "--cgroup: the file's name is longer than %d characters",
 				 NAME_MAX);
 	text[length] = 0;
 	cgroup->file = text;
 	if (!is_cgroup_file(cgroup->file))
-		return error_set(err, EINVAL, "--cgroup: \"%s\" is not the name of a controller's file",
+		return error_set(err, EINVAL,
+				 "--cgroup: \"%s\" is not the name of a controller's file",
 				 cgroup->file);
 	cgroup->value = text + length + 1;
 	args->n_cgroups++;
@@ -153,9 +157,10 @@ static int take_parent_cgroup(struct args *args, const char *path, struct error 
 		c += length;
 	}
 	if (!valid || strlen(path) >= PATH_MAX / 2)
-		return error_set(err, EINVAL,
-				 "--parent-cgroup: \"%s\" is not a relative path without \".\" and \"..\"",
-				 path);
+		return error_set(
+			err, EINVAL,
+			"--parent-cgroup: \"%s\" is not a relative path without \".\" and \"..\"",
+			path);
 	args->parent_cgroup = path;
 	return 0;
 }
@@ -177,8 +182,8 @@ static int take_resource_limit(struct args *args, const char *text, struct error
 		char option[32];
 		long long value;
 
-		if (strlen(limits[i].name) != length || strncmp(limits[i].name, text, length) != 0 ||
-		    text[length] != '=')
+		if (strlen(limits[i].name) != length ||
+		    strncmp(limits[i].name, text, length) != 0 || text[length] != '=')
 			continue;
 		snprintf(option, sizeof(option), "--resource-limit %s", limits[i].name);
 		int ret = parse_number(option, text + length + 1, 0, INT64_MAX, &value, err);
@@ -186,9 +191,9 @@ static int take_resource_limit(struct args *args, const char *text, struct error
 		*limits[i].limit = (rlim_t)value;
 		return ret;
 	}
-	return error_set(err, EINVAL,
-			 "--resource-limit: \"%s\" is none of fsize=N, no-file=N, memlock=N, nproc=N",
-			 text);
+	return error_set(
+		err, EINVAL,
+		"--resource-limit: \"%s\" is none of fsize=N, no-file=N, memlock=N, nproc=N", text);
 }
 
 static int take_int(const char *option, const char *text, long long min, long long max, int *out,
@@ -297,8 +302,12 @@ int args_parse(struct args *args, int argc, char *argv[], struct error *err)
 	int ret;
 
 	*args = (struct args){
-		.chroot_base = DEFAULT_BASE, .handover = -1, .cgroup_version = 1,
-		.no_file = ARGS_NO_LIMIT, .fsize = ARGS_NO_LIMIT, .memlock = ARGS_NO_LIMIT,
+		.chroot_base = DEFAULT_BASE,
+		.handover = -1,
+		.cgroup_version = 1,
+		.no_file = ARGS_NO_LIMIT,
+		.fsize = ARGS_NO_LIMIT,
+		.memlock = ARGS_NO_LIMIT,
 		.nproc = ARGS_NO_LIMIT,
 	};
 	optind = 0; /* glibc: start anew */
@@ -334,6 +343,7 @@ int args_parse(struct args *args, int argc, char *argv[], struct error *err)
 		return error_set(err, EINVAL, "unexpected argument \"%s\"", argv[optind]);
 	args->monitor_args = argv + optind;
 	if (argc - optind > ARGS_MONITOR_MAX)
-		return error_set(err, E2BIG, "--: more than %d arguments for the monitor", ARGS_MONITOR_MAX);
+		return error_set(err, E2BIG, "--: more than %d arguments for the monitor",
+				 ARGS_MONITOR_MAX);
 	return check_whole(args, seen, err);
 }

@@ -43,10 +43,10 @@ struct args {
 	gid_t gid;
 	const char *chroot_base;
 	const char *netns;	    /* NULL = an empty one of its own */
-	const char *config_path;    /* NULL = Firecracker's way: the monitor opens what it needs itself */
+	const char *config_path;    /* NULL = Firecracker's way: the monitor opens files itself */
 	bool private_root;
 	bool daemonize, new_pid_ns; /* either: don't wait for the monitor's end */
-	int handover;		    /* fd that gets the monitor's pid, which becomes the caller's child; -1 */
+	int handover;		    /* fd for the pid of the monitor, a child of the caller's then; -1 */
 	bool userfaultfd;
 	unsigned int cgroup_version;
 	const char *parent_cgroup;  /* NULL = the exec file's name */

@@ -73,11 +73,12 @@ static int hand_down(const struct args *args, int dir, const char *path, struct 
 		if (strcmp(controller, "cgroup") == 0 || has_word(now, controller))
 			continue;
 		if (!has_word(has, controller))
-			return error_set(err, ENOENT, "--cgroup: \"%s\" has no controller \"%s\"", path,
-					 controller);
+			return error_set(err, ENOENT, "--cgroup: \"%s\" has no controller \"%s\"",
+					 path, controller);
 		ret = write_value(dir, "cgroup.subtree_control", add);
 		if (ret < 0)
-			return error_sys(err, -ret, "cgroup \"%s\": enable \"%s\"", path, controller);
+			return error_sys(err, -ret, "cgroup \"%s\": enable \"%s\"", path,
+					 controller);
 	}
 	return 0;
 }
@@ -115,7 +116,8 @@ static int descend(struct jail *jail, struct place *place, int parent, const cha
 
 	if (place->mount->version == 2 && hand_down(jail->args, parent, place->path, err) < 0)
 		return -err->errnum;
-	if ((size_t)snprintf(place->path + length, PATH_MAX - length, "/%s", name) >= PATH_MAX - length)
+	if ((size_t)snprintf(place->path + length, PATH_MAX - length, "/%s", name) >=
+	    PATH_MAX - length)
 		return error_sys(err, ENAMETOOLONG, "cgroup \"%.64s...\"", place->path);
 	int child = undo_own(&jail->undo, dir_make(parent, name, 0755, &made));
 
@@ -137,7 +139,8 @@ static int make_leaf(struct jail *jail, struct place *place, struct error *err)
 	char procs[TEXT_SIZE];
 
 	snprintf(place->path, sizeof(place->path), "%s", place->mount->point);
-	for (const char *name = jail->parent_words; name < end && dir >= 0; name += strlen(name) + 1)
+	for (const char *name = jail->parent_words; name < end && dir >= 0;
+	     name += strlen(name) + 1)
 		if (name[0])
 			dir = descend(jail, place, dir, name, UNDO_ON_FAILURE, err);
 	if (dir >= 0)
@@ -154,7 +157,8 @@ static int make_leaf(struct jail *jail, struct place *place, struct error *err)
 /* "a/b" as "a" and "b", one behind the other. */
 static int split_parent(struct jail *jail, struct error *err)
 {
-	const char *parent = jail->args->parent_cgroup ? jail->args->parent_cgroup : jail->exec_name;
+	const char *parent =
+		jail->args->parent_cgroup ? jail->args->parent_cgroup : jail->exec_name;
 
 	jail->parent_words = strdup(parent);
 	if (!jail->parent_words)
@@ -166,17 +170,19 @@ static int split_parent(struct jail *jail, struct error *err)
 	return 0;
 }
 
-static int set_value(int leaf, const char *path, const struct args_cgroup *cgroup, struct error *err)
+static int set_value(int leaf, const char *path, const struct args_cgroup *cgroup,
+		     struct error *err)
 {
 	int ret = write_value(leaf, cgroup->file, cgroup->value);
 
-	return ret < 0 ? error_sys(err, -ret, "cgroup \"%s\": write \"%s\" to \"%s\"", path, cgroup->value,
-				   cgroup->file)
+	return ret < 0 ? error_sys(err, -ret, "cgroup \"%s\": write \"%s\" to \"%s\"", path,
+				   cgroup->value, cgroup->file)
 		       : 0;
 }
 
 static const struct cgroup_mount *find_mount(const struct cgroup_mount *mounts, int n,
-					     unsigned int version, const char *file, struct error *err)
+					     unsigned int version, const char *file,
+					     struct error *err)
 {
 	char controller[NAME_MAX + 1];
 
@@ -187,7 +193,8 @@ static const struct cgroup_mount *find_mount(const struct cgroup_mount *mounts, 
 		error_set(err, ENOENT, "--cgroup-version 2: no cgroup2 file system is mounted");
 	else if (!mount)
 		error_set(err, ENOENT,
-			  "--cgroup: no hierarchy of version 1 has controller \"%s\" (--cgroup-version 2?)",
+			  "--cgroup: no hierarchy of version 1 has controller \"%s\" "
+			  "(--cgroup-version 2?)",
 			  controller);
 	return mount;
 }
@@ -204,7 +211,8 @@ static int cgroup_in(struct jail *jail, struct place *places, const struct cgrou
 	if (k < jail->n_cgroups)
 		return (int)k;
 	if (k == JAIL_HIERARCHIES_MAX)
-		return error_set(err, E2BIG, "--cgroup: more than %d hierarchies", JAIL_HIERARCHIES_MAX);
+		return error_set(err, E2BIG, "--cgroup: more than %d hierarchies",
+				 JAIL_HIERARCHIES_MAX);
 	places[k].mount = mount;
 	/* Another jail that can't be made may be removing the parent just now. */
 	for (int i = 0; i < ATTEMPTS && leaf == -ENOENT; i++)
@@ -238,7 +246,8 @@ static int make_all(struct jail *jail, const struct cgroup_mount *mounts, int n,
 }
 
 /* As Firecracker: without values, version 2's --parent-cgroup is an existing cgroup to run in. */
-static int find_existing(struct jail *jail, const struct cgroup_mount *mounts, int n, struct error *err)
+static int find_existing(struct jail *jail, const struct cgroup_mount *mounts, int n,
+			 struct error *err)
 {
 	const struct cgroup_mount *mount = find_mount(mounts, n, 2, "cgroup.procs", err);
 	int dir = mount ? cgroup_mount_open(mount, err) : -err->errnum;
@@ -278,8 +287,8 @@ int cgroups_enter(const struct jail *jail, struct error *err)
 		int ret = write_value(jail->cgroups[i], "cgroup.procs", "0");
 
 		if (ret < 0)
-			return error_sys(err, -ret, "enter cgroup \"%s\" of hierarchy %u", jail->args->id,
-					 i);
+			return error_sys(err, -ret, "enter cgroup \"%s\" of hierarchy %u",
+					 jail->args->id, i);
 	}
 	return 0;
 }

@@ -69,6 +69,7 @@ int cgroup_mount_open(const struct cgroup_mount *mount, struct error *err)
 	if (fd < 0 || fstatfs(fd, &fs) < 0)
 		return error_sys(err, errno, "cgroup: open \"%s\"", mount->point);
 	if (fs.f_type != (mount->version == 2 ? CGROUP2_SUPER_MAGIC : CGROUP_SUPER_MAGIC))
-		return error_set(err, EINVAL, "cgroup: \"%s\" is covered by another mount", mount->point);
+		return error_set(err, EINVAL, "cgroup: \"%s\" is covered by another mount",
+				 mount->point);
 	return take_fd(&fd);
 }

@@ -16,8 +16,8 @@ struct cgroup_mount {
 };
 
 /*
- * From /proc/self/mountinfo. Returns how many there are, at most CGROUP_MOUNTS_MAX; *mounts is for the
- * caller to free, also on error.
+ * From /proc/self/mountinfo. Returns how many there are, at most CGROUP_MOUNTS_MAX; *mounts is for
+ * the caller to free, also on error.
  */
 int cgroup_mounts_read(struct cgroup_mount **mounts, struct error *err);
 

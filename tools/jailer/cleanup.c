@@ -61,7 +61,7 @@ static int check_vacant(int id_dir, const char *id, struct error *err)
 }
 
 struct removal {
-	int top;	     /* where directories too deep are moved to */
+	int top; /* where directories too deep are moved to */
 	unsigned int moved;
 };
 
@@ -151,7 +151,8 @@ static int remove_directory(const struct args *args, const char *exec_name, stru
 	if (id_dir == -ENOENT)
 		return 0;
 	if (id_dir < 0)
-		return error_sys(err, -id_dir, "open \"%s/%s/%s\"", args->chroot_base, exec_name, args->id);
+		return error_sys(err, -id_dir, "open \"%s/%s/%s\"", args->chroot_base, exec_name,
+				 args->id);
 	if (check_vacant(id_dir, args->id, err) < 0)
 		return -err->errnum;
 	if (remove_tree(exec_dir, args->id, err) < 0)
@@ -190,7 +191,9 @@ static int remove_cgroups(const struct args *args, const char *exec_name, struct
 int cleanup_jail(const struct args *args, struct error *err)
 {
 	const char *slash = args->exec_file ? strrchr(args->exec_file, '/') : NULL;
-	const char *exec_name = !args->exec_file ? DEFAULT_EXEC_NAME : slash ? slash + 1 : args->exec_file;
+	const char *exec_name = !args->exec_file ? DEFAULT_EXEC_NAME
+				: slash		 ? slash + 1
+						 : args->exec_file;
 	int ret = remove_directory(args, exec_name, err);
 
 	return ret < 0 ? ret : remove_cgroups(args, exec_name, err);

@@ -15,9 +15,9 @@
 typedef void clone3_function(void *argument);
 
 /*
- * args: with CLONE_VM, CLONE_VFORK and a stack whose end is aligned to 16 bytes. Returns the child's
- * process ID once it has called exec or is gone, or a negative errno. Errno, and all other memory, is
- * the child's until then.
+ * args: with CLONE_VM, CLONE_VFORK and a stack whose end is aligned to 16 bytes. Returns the
+ * child's process ID once it has called exec or is gone, or a negative errno. Errno, and all other
+ * memory, is the child's until then.
  */
 static inline long clone3_call(struct clone_args *args, clone3_function *function, void *argument)
 {
@@ -32,8 +32,8 @@ static inline long clone3_call(struct clone_args *args, clone3_function *functio
 			 "ud2\n"
 			 "1:"
 			 : "=a"(ret)
-			 : "a"((long)SYS_clone3), "D"(args), "S"(sizeof(*args)),
-			   [function] "r"(function), [argument] "r"(argument)
+			 : "a"((long)SYS_clone3), "D"(args),
+			   "S"(sizeof(*args)), [function] "r"(function), [argument] "r"(argument)
 			 : "rcx", "r11", "cc", "memory");
 	return ret;
 #elif defined(__aarch64__)

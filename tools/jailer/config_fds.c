@@ -48,8 +48,8 @@ static int pass_boot_source(struct jail *jail, const struct config_boot_source *
 {
 	json_t *object = json_object_get(root, "boot-source");
 
-	if (pass_file(jail, boot->kernel_image_path, OBJECT_FILE, O_RDONLY, object, "kernel_image_path",
-		      err) < 0)
+	if (pass_file(jail, boot->kernel_image_path, OBJECT_FILE, O_RDONLY, object,
+		      "kernel_image_path", err) < 0)
 		return error_wrap(err, "boot-source: kernel");
 	if (boot->initrd_path && pass_file(jail, boot->initrd_path, OBJECT_FILE, O_RDONLY, object,
 					   "initrd_path", err) < 0)
@@ -57,7 +57,8 @@ static int pass_boot_source(struct jail *jail, const struct config_boot_source *
 	return 0;
 }
 
-static int pass_drives(struct jail *jail, const struct config *config, json_t *root, struct error *err)
+static int pass_drives(struct jail *jail, const struct config *config, json_t *root,
+		       struct error *err)
 {
 	json_t *array = json_object_get(root, "drives");
 
@@ -72,7 +73,8 @@ static int pass_drives(struct jail *jail, const struct config *config, json_t *r
 	return 0;
 }
 
-static int pass_nets(struct jail *jail, const struct config *config, json_t *root, struct error *err)
+static int pass_nets(struct jail *jail, const struct config *config, json_t *root,
+		     struct error *err)
 {
 	json_t *array = json_object_get(root, "network-interfaces");
 
@@ -116,10 +118,12 @@ static int move_vsock(struct jail *jail, const struct config_vsock *vsock, json_
 	if (!vsock->uds_path)
 		return 0;
 	if (name[0] == 0 || strcmp(name, ".") == 0 || strcmp(name, "..") == 0)
-		return error_set(err, EINVAL, "vsock: uds_path \"%s\" is a directory", vsock->uds_path);
+		return error_set(err, EINVAL, "vsock: uds_path \"%s\" is a directory",
+				 vsock->uds_path);
 	jail->vsock_dir = !slash ? strdup(".")
-			  : slash == vsock->uds_path ? strdup("/")
-						     : strndup(vsock->uds_path, (size_t)(slash - vsock->uds_path));
+			  : slash == vsock->uds_path
+				  ? strdup("/")
+				  : strndup(vsock->uds_path, (size_t)(slash - vsock->uds_path));
 	if (!jail->vsock_dir)
 		return error_sys(err, ENOMEM, "vsock");
 	snprintf(inside, sizeof(inside), "/" JAIL_VSOCK_DIR "/%s", name);
@@ -130,7 +134,8 @@ static int move_vsock(struct jail *jail, const struct config_vsock *vsock, json_
 }
 
 /* Last: these may be made, and what fails later would leave them. */
-static int pass_sinks(struct jail *jail, const struct config *config, json_t *root, struct error *err)
+static int pass_sinks(struct jail *jail, const struct config *config, json_t *root,
+		      struct error *err)
 {
 	const struct {
 		const char *object, *key, *path;
@@ -142,8 +147,8 @@ static int pass_sinks(struct jail *jail, const struct config *config, json_t *ro
 
 	for (unsigned int i = 0; i < ARRAY_SIZE(sinks); i++)
 		if (sinks[i].path &&
-		    pass_file(jail, sinks[i].path, OBJECT_SINK, 0, json_object_get(root, sinks[i].object),
-			      sinks[i].key, err) < 0)
+		    pass_file(jail, sinks[i].path, OBJECT_SINK, 0,
+			      json_object_get(root, sinks[i].object), sinks[i].key, err) < 0)
 			return error_wrap(err, "%s", sinks[i].object);
 	return 0;
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The jail's /dev. Root makes the nodes, which have the numbers that the kernel gives them for ever;
- * without root the host's are bound there, once they are seen to have those numbers.
+ * The jail's /dev. Root makes the nodes, which have the numbers that the kernel gives them for
+ * ever; without root the host's are bound there, once they are seen to have those numbers.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -25,7 +25,8 @@ static int make_node(const struct jail *jail, int dir, const char *name, unsigne
 	if (mknodat(dir, name, S_IFCHR | 0600, makedev(MISC_MAJOR, minor)) < 0)
 		return error_sys(err, errno, "make \"/dev/%s\" of the jail", name);
 	if (fchownat(dir, name, jail->uid, jail->gid, AT_SYMLINK_NOFOLLOW) < 0)
-		return error_sys(err, errno, "give \"/dev/%s\" of the jail to user %u", name, jail->uid);
+		return error_sys(err, errno, "give \"/dev/%s\" of the jail to user %u", name,
+				 jail->uid);
 	return 0;
 }
 
@@ -40,8 +41,8 @@ static int bind_node(int dir, const char *name, unsigned int minor, struct error
 	if (fd < 0 || fstat(fd, &st) < 0)
 		return error_sys(err, errno, "open \"%s\"", path);
 	if (!S_ISCHR(st.st_mode) || st.st_rdev != makedev(MISC_MAJOR, minor))
-		return error_set(err, ENODEV, "\"%s\" is not character device %d:%u", path, MISC_MAJOR,
-				 minor);
+		return error_set(err, ENODEV, "\"%s\" is not character device %d:%u", path,
+				 MISC_MAJOR, minor);
 	cleanup_close int mount = mounts_open_tree(fd, "", AT_EMPTY_PATH);
 
 	if (mount < 0 || mknodat(dir, name, S_IFREG | 0600, 0) < 0 ||

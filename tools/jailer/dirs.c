@@ -13,7 +13,8 @@ int dir_open(int dir, const char *name, bool one_mount)
 {
 	const struct open_how how = {
 		.flags = O_RDONLY | O_DIRECTORY | O_CLOEXEC,
-		.resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | (one_mount ? RESOLVE_NO_XDEV : 0),
+		.resolve =
+			RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | (one_mount ? RESOLVE_NO_XDEV : 0),
 	};
 	int fd = (int)syscall(SYS_openat2, dir, name, &how, sizeof(how));
 

@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -26,9 +27,18 @@ int monitor_exec(const struct jail *jail, uint64_t jailer_cpu_us, struct error *
 {
 	char start[24], start_cpu[24], parent_cpu[24], config[32];
 	char *const own[] = {
-		(char *)jail->exec_name, "--id", (char *)jail->args->id, "--start-time-us", start,
-		"--start-time-cpu-us", start_cpu, "--parent-cpu-time-us", parent_cpu,
-		"--no-api", "--config-file", config,
+		(char *)jail->exec_name,
+		"--id",
+		(char *)jail->args->id,
+		"--start-time-us",
+		start,
+		"--start-time-cpu-us",
+		start_cpu,
+		"--parent-cpu-time-us",
+		parent_cpu,
+		"--no-api",
+		"--config-file",
+		config,
 	};
 	size_t n_own = ARRAY_SIZE(own) - (jail->config < 0 ? 3 : 0), n_args = 0;
 	char *const no_environment[] = { NULL };
@@ -44,9 +54,12 @@ int monitor_exec(const struct jail *jail, uint64_t jailer_cpu_us, struct error *
 	snprintf(start_cpu, sizeof(start_cpu), "%" PRIu64, cpu_us());
 	snprintf(parent_cpu, sizeof(parent_cpu), "%" PRIu64, jailer_cpu_us + cpu_us());
 	snprintf(config, sizeof(config), "/dev/fd/%d", jail->config);
+	umask(jail->umask);
 	syscall(SYS_execveat, jail->exec, "", argv, no_environment, AT_EMPTY_PATH);
 	if (errno == ENOENT) /* the program itself is open already */
-		return error_set(err, ENOENT, "exec \"%s\": not a static program: its interpreter isn't in the jail",
-				 jail->args->exec_file);
+		return error_set(
+			err, ENOENT,
+			"exec \"%s\": not a static program: its interpreter isn't in the jail",
+			jail->args->exec_file);
 	return error_sys(err, errno, "exec \"%s\" as user %u", jail->args->exec_file, jail->uid);
 }

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * mote-jailer is linked with musl: glibc's start alone, with its CPUID instructions, relocations and
- * page faults, would take a third of the time that a jail may take. Debian's static jansson is made
- * for glibc, but all that it needs of it beyond the C standard is the checked forms of three
- * functions, and those are here. What the two libraries share with it is the C ABI: FILE and
- * struct lconv, of which it reads the first member, are the same to it.
+ * mote-jailer is linked with musl: glibc's start alone, with its CPUID instructions, relocations
+ * and page faults, would take a third of the time that a jail may take. Debian's static jansson is
+ * made for glibc, but all that it needs of it beyond the C standard is the checked forms of three
+ * functions, and those are here. What the two libraries share with it is the C ABI: FILE and struct
+ * lconv, of which it reads the first member, are the same to it.
  */
 #include <stdarg.h>
 #include <stdio.h>

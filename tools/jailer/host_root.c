@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The jail's directory on the host, <base>/<exec>/<id>/root, as Firecracker's. Each name is looked up
- * once, below an open directory and never through a symbolic link; from then on the descriptor is
- * what counts. Down to <id> only root can change anything. What --config needs is empty and root's;
- * without it the root is the jail's user's, who may have put anything there.
+ * The jail's directory on the host, <base>/<exec>/<id>/root, as Firecracker's. Each name is looked
+ * up once, below an open directory and never through a symbolic link; from then on the descriptor
+ * is what counts. Down to <id> only root can change anything. What --config needs is empty and
+ * root's; without it the root is the jail's user's, who may have put anything there.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -26,10 +26,12 @@ static int check_owner(int dir, const char *path, bool last, struct error *err)
 	if (fstat(dir, &st) < 0)
 		return error_sys(err, errno, "stat \"%s\"", path);
 	if (st.st_uid != 0)
-		return error_set(err, EPERM, "\"%s\" belongs to user %u, not to root", path, st.st_uid);
+		return error_set(err, EPERM, "\"%s\" belongs to user %u, not to root", path,
+				 st.st_uid);
 	if (st.st_mode & (S_IWGRP | S_IWOTH) && (last || !(st.st_mode & S_ISVTX)))
-		return error_set(err, EPERM, "\"%s\" can be written to by others than root (mode %04o)",
-				 path, st.st_mode & 07777);
+		return error_set(err, EPERM,
+				 "\"%s\" can be written to by others than root (mode %04o)", path,
+				 st.st_mode & 07777);
 	return 0;
 }
 
@@ -90,17 +92,18 @@ static int make_dir(struct jail *jail, int parent, const char *name, mode_t mode
 	int fd = undo_own(&jail->undo, dir_make(parent, name, mode, &made));
 
 	if (made)
-		undo_add_name(&jail->undo, jail->args->config_path ? UNDO_ALWAYS : UNDO_ON_FAILURE, parent,
-			      name, true);
+		undo_add_name(&jail->undo, jail->args->config_path ? UNDO_ALWAYS : UNDO_ON_FAILURE,
+			      parent, name, true);
 	return fd < 0 ? open_failed(-fd, path, err) : fd;
 }
 
 static int in_use(const struct jail *jail, const char *what, const char *name, struct error *err)
 {
-	return error_set(err, EEXIST,
-			 "id \"%s\" is in use, or left something behind (mote-jailer --cleanup %s): "
-			 "%s\"%s\" exists",
-			 jail->args->id, jail->args->id, what, name);
+	return error_set(
+		err, EEXIST,
+		"id \"%s\" is in use, or left something behind (mote-jailer --cleanup %s): "
+		"%s\"%s\" exists",
+		jail->args->id, jail->args->id, what, name);
 }
 
 /* <exec> and <id> in base. Returns <id>'s fd, undo's; -ENOENT if <exec> vanished meanwhile. */
@@ -137,8 +140,9 @@ static int give_away(struct jail *jail, int dir, const char *name, struct error 
 	if (fstat(dir, &st) < 0)
 		return error_sys(err, errno, "stat \"%s\" of the jail", name);
 	if (st.st_uid != 0 && st.st_uid != jail->uid)
-		return error_set(err, EPERM, "\"%s\" of the jail belongs to user %u, neither root nor %u",
-				 name, st.st_uid, jail->uid);
+		return error_set(err, EPERM,
+				 "\"%s\" of the jail belongs to user %u, neither root nor %u", name,
+				 st.st_uid, jail->uid);
 	if (st.st_uid == jail->uid && st.st_gid == jail->gid)
 		return 0;
 	undo_add_owner(&jail->undo, dir, st.st_uid, st.st_gid);
@@ -152,7 +156,8 @@ static int make_pid_file(struct jail *jail, int dir, struct error *err)
 {
 	const char *name = jail->pid_name;
 
-	jail->pid_file = openat(dir, name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0644);
+	jail->pid_file =
+		openat(dir, name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0644);
 	if (jail->pid_file < 0 && errno == EEXIST)
 		return in_use(jail, "its pid file ", name, err);
 	if (jail->pid_file < 0)
@@ -195,9 +200,9 @@ static int fill_empty_root(struct jail *jail, int id_dir, struct error *err)
 }
 
 /*
- * A mount of the root, which the child attaches in its own namespace. Recursive for what was mounted
- * in it for the monitor. Private: what is mounted below it must not appear on the host. Device nodes
- * that were put there work, since drives may be some; the jail can make none.
+ * A mount of the root, which the child attaches in its own namespace. Recursive for what was
+ * mounted in it for the monitor. Private: what is mounted below it must not appear on the host.
+ * Device nodes that were put there work, since drives may be some; the jail can make none.
  */
 static int clone_tree(struct jail *jail, struct error *err)
 {
@@ -219,7 +224,8 @@ static int make_root(struct jail *jail, int id_dir, struct error *err)
 
 	jail->root = undo_own(&jail->undo, dir_make(id_dir, "root", empty ? 0755 : 0700, &made));
 	if (made)
-		undo_add_name(&jail->undo, empty ? UNDO_ALWAYS : UNDO_ON_FAILURE, id_dir, "root", true);
+		undo_add_name(&jail->undo, empty ? UNDO_ALWAYS : UNDO_ON_FAILURE, id_dir, "root",
+			      true);
 	if (jail->root < 0) {
 		open_failed(-jail->root, "root", err);
 		return error_wrap(err, "jail");

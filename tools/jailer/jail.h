@@ -3,7 +3,8 @@
  * A jail while it is being made. Two processes do it: the jailer, outside, with the caller's
  * rights, opens and makes what is on the host; its child, in new namespaces, moves in, drops
  * everything and becomes the monitor. Each step is one function below, in the order that main.c
- * calls them. They share memory, so the error is one. All return 0 or a negative errno with err filled, unless they say otherwise.
+ * calls them. They share memory, so the error is one. All return 0 or a negative errno with err
+ * filled, unless they say otherwise.
  */
 #ifndef MOTE_JAILER_JAIL_H
 #define MOTE_JAILER_JAIL_H
@@ -24,32 +25,33 @@
 
 struct jail {
 	const struct args *args;
-	uint64_t start_us;	     /* CLOCK_MONOTONIC when the jailer started */
-	uint64_t start_cpu_us;	     /* its CPU time then: from exec and from before that */
-	bool rootless;		     /* in a user namespace, with no rights to begin with */
+	uint64_t start_us;     /* CLOCK_MONOTONIC when the jailer started */
+	uint64_t start_cpu_us; /* its CPU time then: from exec and from before that */
+	mode_t umask;	       /* the caller's, which is the monitor's again */
+	bool rootless;	       /* in a user namespace, with no rights to begin with */
 	uid_t uid;
 	gid_t gid;
 
-	int exec;		     /* O_PATH of the monitor */
+	int exec; /* O_PATH of the monitor */
 	char exec_name[NAME_MAX + 1];
 	char pid_name[NAME_MAX + 5]; /* of the pid file */
 
 	int passed[JAIL_PASSED_MAX]; /* what the monitor inherits besides 0, 1, 2 */
 	unsigned int n_passed;
-	int config;		     /* among them, the configuration that says so; -1 = none */
-	char *vsock_dir;	     /* host directory that is /vsock inside; NULL = none */
+	int config;	 /* among them, the configuration that says so; -1 = none */
+	char *vsock_dir; /* host directory that is /vsock inside; NULL = none */
 
-	bool private_root;	     /* a tmpfs that only the jail's mount namespace has */
-	int root;		     /* host directory, undo's; -1 if private_root */
-	int tree;		     /* a mount of it that is nowhere yet; -1 if private_root */
-	int pid_file;		     /* on the host; -1 = none */
+	bool private_root; /* a tmpfs that only the jail's mount namespace has */
+	int root;	   /* host directory, undo's; -1 if private_root */
+	int tree;	   /* a mount of it that is nowhere yet; -1 if private_root */
+	int pid_file;	   /* on the host; -1 = none */
 
 	int cgroups[JAIL_HIERARCHIES_MAX]; /* the jail's cgroup in each hierarchy, undo's */
 	unsigned int n_cgroups;
-	char *parent_words;	     /* components of --parent-cgroup, each with a NUL behind it */
+	char *parent_words; /* components of --parent-cgroup, each with a NUL behind it */
 	size_t parent_length;
 
-	pid_t pid;		     /* of the process inside, as seen from outside */
+	pid_t pid; /* of the process inside, as seen from outside */
 	struct undo undo;
 };
 
@@ -79,14 +81,27 @@ int host_root_make(struct jail *jail, struct error *err);
 /* The jail's cgroups with their limits. */
 int cgroups_make(struct jail *jail, struct error *err);
 /*
- * Run function in a new process in the jail's namespaces, with our memory until it calls exec, which
- * we wait for; it must not return. Its process ID is in jail->pid from its start on. With --handover
- * its parent is ours.
+ * pidfd of the keeper, whose end is the monitor's: of whoever waits for it, we or with --handover
+ * our parent. -1 if nobody does.
  */
-int namespaces_spawn(struct jail *jail, clone3_function *function, void *argument, struct error *err);
+int keeper_open(const struct jail *jail, int *keeper, struct error *err);
+/*
+ * Run function in a new process in the jail's namespaces, with our memory until it calls exec,
+ * which we wait for; it must not return. Its process ID is in jail->pid from its start on. With
+ * --handover its parent is ours.
+ */
+int namespaces_spawn(struct jail *jail, clone3_function *function, void *argument,
+		     struct error *err);
 
 /* ---- inside ---- */
 
+/*
+ * Write the process ID to where --handover and the pid file have it. Before anything can fail: also
+ * a process that doesn't become the monitor must be waited for.
+ */
+int pid_tell(const struct jail *jail, struct error *err);
+/* --daemonize: no terminal, no streams. */
+int go_to_background(const struct jail *jail, struct error *err);
 /* What a new user namespace and a new cgroup need, and the host name. */
 int namespaces_enter(const struct jail *jail, struct error *err);
 int cgroups_enter(const struct jail *jail, struct error *err);
@@ -100,14 +115,19 @@ int devices_make(const struct jail *jail, int dir, struct error *err);
 int privileges_drop(const struct jail *jail, struct error *err);
 /* Only what is left of the file system, no TCP, no abstract sockets; nothing on old kernels. */
 int landlock_restrict(const struct jail *jail, struct error *err);
+/* From here on the keeper's end is ours. */
+int keeper_bind(int keeper, struct error *err);
 /* Returns only on failure. jailer_cpu_us: CPU time of the process outside. */
 int monitor_exec(const struct jail *jail, uint64_t jailer_cpu_us, struct error *err);
 
 /* ---- afterwards ---- */
 
+/* Somebody waits here, and didn't ask us to leave. */
+bool jail_waits(const struct jail *jail);
 /*
- * Wait for the monitor's end and pass signals on to it meanwhile. What can be is undone; returns
- * the exit status, or ends by the signal that ended the monitor.
+ * Wait for the monitor's end and pass signals on to it meanwhile. All else is closed first, and
+ * what can be is undone in the end. Returns the exit status, or ends by the signal that ended the
+ * monitor.
  */
 int wait_for_end(struct jail *jail);
 /* Signals that wait_for_end passes on; blocked before the fork, so that none gets lost. */

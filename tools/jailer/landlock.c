@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Landlock says a second time what the mount namespace says: if a way out of that one is ever found,
- * this one still holds. Documentation/userspace-api/landlock.rst; Debian 12's headers are older.
+ * Landlock says a second time what the mount namespace says: if a way out of that one is ever
+ * found, this one still holds. Documentation/userspace-api/landlock.rst; Debian 12's headers are
+ * older.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -63,7 +64,8 @@ static int allow(int ruleset, uint64_t handled, int beneath, uint64_t access, co
 		 struct error *err)
 {
 	struct landlock_path_beneath_attr rule = {
-		.allowed_access = access & handled, .parent_fd = beneath,
+		.allowed_access = access & handled,
+		.parent_fd = beneath,
 	};
 
 	if (syscall(SYS_landlock_add_rule, ruleset, LANDLOCK_RULE_PATH_BENEATH, &rule, 0) < 0)
@@ -85,7 +87,8 @@ static int add_rules(const struct jail *jail, int ruleset, uint64_t handled, str
 {
 	/* It is nowhere in the jail, and exec reaches it by its descriptor. */
 	int ret = allow(ruleset, handled, jail->exec,
-			LANDLOCK_ACCESS_FS_EXECUTE | LANDLOCK_ACCESS_FS_READ_FILE, jail->exec_name, err);
+			LANDLOCK_ACCESS_FS_EXECUTE | LANDLOCK_ACCESS_FS_READ_FILE, jail->exec_name,
+			err);
 
 	if (ret < 0)
 		return ret;

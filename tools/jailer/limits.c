@@ -20,7 +20,8 @@ static int set_oom_score(int value, struct error *err)
 	cleanup_close int fd = open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC);
 
 	if (fd < 0 || dprintf(fd, "%d", value) < 0)
-		return error_sys(err, errno, "--oom-score-adj: write %d to \"/proc/self/oom_score_adj\"",
+		return error_sys(err, errno,
+				 "--oom-score-adj: write %d to \"/proc/self/oom_score_adj\"",
 				 value);
 	return 0;
 }
@@ -32,7 +33,8 @@ static rlim_t limit_of(int resource, rlim_t asked, rlim_t by_default)
 
 	if (asked != ARGS_NO_LIMIT)
 		return asked;
-	return getrlimit(resource, &old) == 0 && old.rlim_max < by_default ? old.rlim_max : by_default;
+	return getrlimit(resource, &old) == 0 && old.rlim_max < by_default ? old.rlim_max
+									   : by_default;
 }
 
 int limits_set(const struct jail *jail, struct error *err)
@@ -46,7 +48,8 @@ int limits_set(const struct jail *jail, struct error *err)
 		{ "no-file", RLIMIT_NOFILE, args->no_file, DEFAULT_NO_FILE },
 		{ "fsize", RLIMIT_FSIZE, args->fsize, RLIM_INFINITY },
 		{ "memlock", RLIMIT_MEMLOCK, args->memlock, 0 },
-		{ "nproc", RLIMIT_NPROC, args->nproc, jail->rootless ? NPROC_ROOTLESS : NPROC_ROOT },
+		{ "nproc", RLIMIT_NPROC, args->nproc,
+		  jail->rootless ? NPROC_ROOTLESS : NPROC_ROOT },
 		{ "core", RLIMIT_CORE, ARGS_NO_LIMIT, 0 },
 	};
 
@@ -54,8 +57,8 @@ int limits_set(const struct jail *jail, struct error *err)
 		rlim_t value = limit_of(limits[i].resource, limits[i].asked, limits[i].by_default);
 
 		if (setrlimit(limits[i].resource, &(struct rlimit){ value, value }) < 0)
-			return error_sys(err, errno, "set resource limit %s to %llu", limits[i].name,
-					 (unsigned long long)value);
+			return error_sys(err, errno, "set resource limit %s to %llu",
+					 limits[i].name, (unsigned long long)value);
 	}
 	return args->has_oom_score_adj ? set_oom_score(args->oom_score_adj, err) : 0;
 }

@@ -3,7 +3,7 @@
  * mote-jailer: make a jail, and run the monitor in it.
  *
  *	outside:  arguments -> plan -> network namespace -> objects -> directory -> cgroups
- *	inside:   streams -> cgroup -> namespaces -> limits -> root -> privileges -> Landlock -> exec
+ *	inside:   pid -> streams -> cgroup -> namespaces -> limits -> root -> rights -> exec
  *	outside:  wait for the end, or leave
  *
  * The process inside shares the memory of the one outside, which sleeps until exec has succeeded or
@@ -15,7 +15,6 @@
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
-#include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -28,7 +27,7 @@
 struct shared {
 	struct jail *jail;
 	struct error *err;
-	sigset_t signals;	/* as the caller had them */
+	sigset_t signals;	/* blocked in the monitor */
 	uint64_t jailer_cpu_us; /* CPU time of the process outside */
 	int keeper;		/* pidfd of the process whose end is the monitor's; -1 = none's */
 	bool failed;		/* the process inside did, and the error says why */
@@ -52,70 +51,9 @@ static void open_standard_streams(void)
 		close(fd);
 }
 
-static bool waits(const struct jail *jail)
-{
-	const struct args *args = jail->args;
-
-	return args->handover < 0 && !args->daemonize && !args->new_pid_ns;
-}
-
-/* --daemonize: no terminal, no streams. */
-static int go_to_background(const struct jail *jail, struct error *err)
-{
-	if (!jail->args->daemonize)
-		return 0;
-	cleanup_close int null = open("/dev/null", O_RDWR | O_CLOEXEC);
-
-	if (setsid() < 0)
-		return error_sys(err, errno, "make a session");
-	if (null < 0 || dup2(null, STDIN_FILENO) < 0 || dup2(null, STDOUT_FILENO) < 0 ||
-	    dup2(null, STDERR_FILENO) < 0)
-		return error_sys(err, errno, "redirect standard streams to \"/dev/null\"");
-	return 0;
-}
-
-/* pidfd of whoever waits for the monitor: we, or our parent with --handover. */
-static int open_keeper(const struct jail *jail, int *keeper, struct error *err)
-{
-	const struct args *args = jail->args;
-
-	*keeper = -1;
-	if (args->daemonize || args->new_pid_ns)
-		return 0;
-	*keeper = (int)syscall(SYS_pidfd_open, args->handover < 0 ? getpid() : getppid(), 0);
-	return *keeper < 0 ? error_sys(err, errno, "pidfd_open") : 0;
-}
-
-/* When the keeper ends, so does the monitor; if it has ended before we said so, now. */
-static int tie_to_keeper(int keeper, struct error *err)
-{
-	struct pollfd p = { .fd = keeper, .events = POLLIN };
-
-	if (keeper < 0)
-		return 0;
-	if (prctl(PR_SET_PDEATHSIG, SIGKILL) < 0)
-		return error_sys(err, errno, "set the parent-death signal");
-	return poll(&p, 1, 0) == 1 ? error_set(err, ESRCH, "whoever waits for the monitor is gone") : 0;
-}
-
-static int write_pid(int fd, pid_t pid, const char *what, struct error *err)
-{
-	if (fd >= 0 && dprintf(fd, "%d", (int)pid) < 0)
-		return error_sys(err, errno, "write process ID to %s", what);
-	return 0;
-}
-
-/* Before anything can fail: also a process that doesn't make it must be waited for. */
-static int tell_pid(const struct jail *jail, struct error *err)
-{
-	int ret = write_pid(jail->args->handover, jail->pid, "--handover's file descriptor", err);
-
-	return ret < 0 ? ret : write_pid(jail->pid_file, jail->pid, "the pid file", err);
-}
-
 static int move_in(const struct jail *jail, struct error *err)
 {
-	int ret = tell_pid(jail, err);
+	int ret = pid_tell(jail, err);
 
 	if (ret == 0)
 		ret = go_to_background(jail, err);
@@ -139,7 +77,8 @@ static void inside(void *argument)
 {
 	struct shared *shared = argument;
 
-	if (move_in(shared->jail, shared->err) == 0 && tie_to_keeper(shared->keeper, shared->err) == 0) {
+	if (move_in(shared->jail, shared->err) == 0 &&
+	    keeper_bind(shared->keeper, shared->err) == 0) {
 		sigprocmask(SIG_SETMASK, &shared->signals, NULL);
 		monitor_exec(shared->jail, shared->jailer_cpu_us, shared->err);
 	}
@@ -157,30 +96,16 @@ static void await_failed(pid_t pid)
 	waitpid(pid, NULL, 0);
 }
 
-/* The first of undo's descriptors from number on; UINT_MAX without one. */
-static unsigned int next_of_undo(const struct undo *undo, unsigned int number)
+/*
+ * To the first process of a PID namespace a signal that it has no handler for is nothing: one that
+ * asks for an end right after exec would be lost. Blocked ones are kept, and the monitor has these
+ * blocked anyway, to read them from a signalfd.
+ */
+static void block_stops(sigset_t *signals)
 {
-	unsigned int next = UINT_MAX;
-
-	for (unsigned int i = 0; i < undo->n_fds; i++) {
-		unsigned int fd = (unsigned int)undo->fds[i];
-
-		if (fd >= number && fd < next)
-			next = fd;
-	}
-	return next;
-}
-
-/* Nothing that is for the jail stays open here, nor what the caller had open. */
-static void close_all_but_undo(const struct undo *undo)
-{
-	for (unsigned int from = STDERR_FILENO + 1, next;; from = next + 1) {
-		next = next_of_undo(undo, from);
-		if (next > from)
-			syscall(SYS_close_range, from, next - 1, 0);
-		if (next == UINT_MAX)
-			break;
-	}
+	sigaddset(signals, SIGHUP);
+	sigaddset(signals, SIGINT);
+	sigaddset(signals, SIGTERM);
 }
 
 static int prepare(struct jail *jail, struct error *err)
@@ -203,7 +128,7 @@ static int spawn(struct jail *jail, const sigset_t *signals, struct error *err)
 {
 	struct shared shared = { .jail = jail, .err = err, .signals = *signals };
 	cleanup_close int keeper = -1;
-	int ret = open_keeper(jail, &keeper, err);
+	int ret = keeper_open(jail, &keeper, err);
 
 	if (ret < 0)
 		return ret;
@@ -222,14 +147,14 @@ static int run(struct jail *jail, struct error *err)
 	sigset_t signals;
 
 	wait_block_signals(&signals);
+	block_stops(&signals);
 	if (prepare(jail, err) < 0 || spawn(jail, &signals, err) < 0)
 		return fail(EXIT_GENERIC_ERROR, err);
 	jail_close(jail);
-	if (!waits(jail)) {
+	if (!jail_waits(jail)) {
 		undo_release(&jail->undo);
 		return EXIT_OK;
 	}
-	close_all_but_undo(&jail->undo);
 	return wait_for_end(jail);
 }
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The system calls of the new mount API, and the two of the old one: no C library has all of them,
- * and glibc's header can't be had together with the kernel's. As the library's would, they return -1
- * and set errno.
+ * and glibc's header can't be had together with the kernel's. As the library's would, they return
+ * -1 and set errno.
  */
 #ifndef MOTE_JAILER_MOUNTS_H
 #define MOTE_JAILER_MOUNTS_H

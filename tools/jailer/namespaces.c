@@ -73,7 +73,8 @@ static uint64_t clone_flags(const struct jail *jail)
 	return flags;
 }
 
-int namespaces_spawn(struct jail *jail, clone3_function *function, void *argument, struct error *err)
+int namespaces_spawn(struct jail *jail, clone3_function *function, void *argument,
+		     struct error *err)
 {
 	static char stack[STACK_SIZE] __attribute__((aligned(16)));
 	struct clone_args clone = {
@@ -90,9 +91,10 @@ int namespaces_spawn(struct jail *jail, clone3_function *function, void *argumen
 		return 0;
 	jail->pid = 0;
 	if (jail->rootless && (ret == -EPERM || ret == -ENOSPC || ret == -EUSERS))
-		return error_sys(err, (int)-ret,
-				 "clone3: this user can't make user namespaces "
-				 "(user.max_user_namespaces, kernel.unprivileged_userns_clone, AppArmor)");
+		return error_sys(
+			err, (int)-ret,
+			"clone3: this user can't make user namespaces "
+			"(user.max_user_namespaces, kernel.unprivileged_userns_clone, AppArmor)");
 	return error_sys(err, (int)-ret, "clone3");
 }
 

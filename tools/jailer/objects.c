@@ -46,8 +46,9 @@ int object_find(const char *path, struct error *err)
 		if (!S_ISLNK(st.st_mode))
 			return take_fd(&fd);
 		if (st.st_uid != 0 && st.st_uid != geteuid())
-			return error_set(err, EPERM, "open \"%s\": a symbolic link that user %u made",
-					 path, st.st_uid);
+			return error_set(err, EPERM,
+					 "open \"%s\": a symbolic link that user %u made", path,
+					 st.st_uid);
 		if (follow(fd, current, err) < 0)
 			return -err->errnum;
 	}
@@ -76,12 +77,14 @@ static int sink_flags(mode_t mode)
 static int make_sink(const char *path, struct error *err)
 {
 	int fd = open(path,
-		      O_WRONLY | O_APPEND | O_CREAT | O_EXCL | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC, 0600);
+		      O_WRONLY | O_APPEND | O_CREAT | O_EXCL | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC,
+		      0600);
 
 	return fd < 0 ? error_sys(err, errno, "make \"%s\"", path) : fd;
 }
 
-static int check_kind(int fd, const char *path, enum object_kind kind, mode_t *mode, struct error *err)
+static int check_kind(int fd, const char *path, enum object_kind kind, mode_t *mode,
+		      struct error *err)
 {
 	static const char *const kinds[] = {
 		[OBJECT_FILE] = "a regular file",
@@ -99,9 +102,11 @@ static int check_kind(int fd, const char *path, enum object_kind kind, mode_t *m
 }
 
 /* What the caller has opened. */
-static int take(int inherited, const char *path, enum object_kind kind, int flags, struct error *err)
+static int take(int inherited, const char *path, enum object_kind kind, int flags,
+		struct error *err)
 {
-	cleanup_close int fd = inherited_take(inherited, kind == OBJECT_SINK ? O_WRONLY : flags, err);
+	cleanup_close int fd =
+		inherited_take(inherited, kind == OBJECT_SINK ? O_WRONLY : flags, err);
 	mode_t mode;
 
 	if (fd < 0)
@@ -124,7 +129,8 @@ int object_open(const char *path, enum object_kind kind, int flags, struct error
 	if (found < 0 || check_kind(found, path, kind, &mode, err) < 0)
 		return -err->errnum;
 	snprintf(link, sizeof(link), "/proc/self/fd/%d", found);
-	int fd = open(link, (kind == OBJECT_SINK ? sink_flags(mode) : flags) | O_CLOEXEC | O_NOCTTY);
+	int fd =
+		open(link, (kind == OBJECT_SINK ? sink_flags(mode) : flags) | O_CLOEXEC | O_NOCTTY);
 
 	if (fd >= 0)
 		return fd;

@@ -11,8 +11,14 @@
 void jail_init(struct jail *jail, const struct args *args)
 {
 	*jail = (struct jail){
-		.args = args, .start_us = monotonic_ns() / 1000, .start_cpu_us = cpu_us(), .exec = -1,
-		.config = -1, .root = -1, .tree = -1, .pid_file = -1,
+		.args = args,
+		.start_us = monotonic_ns() / 1000,
+		.start_cpu_us = cpu_us(),
+		.exec = -1,
+		.config = -1,
+		.root = -1,
+		.tree = -1,
+		.pid_file = -1,
 	};
 }
 
@@ -77,7 +83,8 @@ static int plan_exec(struct jail *jail, struct error *err)
 	if (!(st.st_mode & 0111))
 		return error_set(err, EACCES, "--exec-file: \"%s\" is not executable", path);
 	if (st.st_mode & (S_ISUID | S_ISGID))
-		return error_set(err, EPERM, "--exec-file: \"%s\" is set-user-ID or set-group-ID", path);
+		return error_set(err, EPERM, "--exec-file: \"%s\" is set-user-ID or set-group-ID",
+				 path);
 	if (name_of(jail->exec, jail->exec_name, path, err) < 0)
 		return -err->errnum;
 	snprintf(jail->pid_name, sizeof(jail->pid_name), "%s.pid", jail->exec_name);
@@ -104,6 +111,8 @@ int plan_jail(struct jail *jail, struct error *err)
 		ret = check_streams(err);
 	if (ret < 0)
 		return ret;
+	/* Modes are what is said here: the jail's user must get into what is root's. */
+	jail->umask = umask(022);
 	jail->private_root = args->private_root || jail->rootless;
 	if (args->handover >= 0 && fcntl(args->handover, F_GETFD) < 0)
 		return error_sys(err, errno, "--handover: file descriptor %d", args->handover);

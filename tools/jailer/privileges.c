@@ -55,13 +55,13 @@ int privileges_drop(const struct jail *jail, struct error *err)
 		return -err->errnum;
 	if (prctl(PR_SET_SECUREBITS, SECUREBITS) < 0)
 		return error_sys(err, errno, "lock securebits");
-	/* In a user namespace the groups stay what they are: what gives access to /dev/kvm is one. */
+	/* In a user namespace the groups stay: what gives access to /dev/kvm may be one. */
 	if (!jail->rootless && drop_ids(jail, err) < 0)
 		return -err->errnum;
 	/*
 	 * The memory is still root's as well: nobody with the new user ID may get at it. As long as
-	 * there are capabilities that they don't have they may not, and from here on never. (exec sets
-	 * it again: the monitor does the same first thing.)
+	 * there are capabilities that they don't have they may not, and from here on never. (exec
+	 * sets it again: the monitor does the same first thing.)
 	 */
 	if (prctl(PR_SET_DUMPABLE, 0) < 0)
 		return error_sys(err, errno, "make the process undumpable");

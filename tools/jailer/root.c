@@ -29,7 +29,8 @@ static int make_private_tree(const struct jail *jail, struct error *err)
 
 	if (fd < 0)
 		return fd;
-	if (mkdirat(fd, "dev", 0755) < 0 || (jail->vsock_dir && mkdirat(fd, JAIL_VSOCK_DIR, 0755) < 0))
+	if (mkdirat(fd, "dev", 0755) < 0 ||
+	    (jail->vsock_dir && mkdirat(fd, JAIL_VSOCK_DIR, 0755) < 0))
 		return error_sys(err, errno, "make a directory in the jail's root");
 	return take_fd(&fd);
 }
@@ -91,8 +92,8 @@ static int pivot(int tree, struct error *err)
 int root_enter(const struct jail *jail, struct error *err)
 {
 	/*
-	 * A new user namespace has made our copies slaves of the host's mounts already. As it is, what
-	 * we unmount would go on the host too.
+	 * A new user namespace has made our copies slaves of the host's mounts already. As it is,
+	 * what we unmount would go on the host too.
 	 */
 	if (!jail->rootless && mounts_make_private("/") < 0)
 		return error_sys(err, errno, "make mounts private");

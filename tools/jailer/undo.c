@@ -20,7 +20,8 @@ static void add(struct undo *undo, struct undo_entry entry)
 
 void undo_add_name(struct undo *undo, enum undo_when when, int fd, const char *name, bool directory)
 {
-	add(undo, (struct undo_entry){ .when = when, .fd = fd, .name = name, .directory = directory });
+	add(undo,
+	    (struct undo_entry){ .when = when, .fd = fd, .name = name, .directory = directory });
 }
 
 void undo_add_owner(struct undo *undo, int fd, uid_t uid, gid_t gid)

@@ -31,7 +31,8 @@ struct undo {
 /* Hand fd over, to stay open until undo_release. Returns it; negative ones go through. */
 int undo_own(struct undo *undo, int fd);
 /* fd is owned, and name lives as long as undo. Beyond UNDO_MAX what was done stays done. */
-void undo_add_name(struct undo *undo, enum undo_when when, int fd, const char *name, bool directory);
+void undo_add_name(struct undo *undo, enum undo_when when, int fd, const char *name,
+		   bool directory);
 void undo_add_owner(struct undo *undo, int fd, uid_t uid, gid_t gid);
 /* Undo all, or what is UNDO_ALWAYS only, and release. What is gone or not empty is left. */
 void undo_run(struct undo *undo, bool failed);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The jailer's second life: as small as can be, it stands for the monitor before its caller. */
 #include <errno.h>
+#include <limits.h>
 #include <signal.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
@@ -13,7 +14,8 @@
 #include "tools/jailer/jail.h"
 #include "vmm/util.h"
 
-static const int passed_on[] = { SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2, SIGWINCH, SIGCONT };
+static const int passed_on[] = { SIGHUP,  SIGINT,  SIGQUIT,  SIGTERM,
+				 SIGUSR1, SIGUSR2, SIGWINCH, SIGCONT };
 
 static sigset_t waited_for(void)
 {
@@ -30,7 +32,8 @@ void wait_block_signals(sigset_t *before)
 {
 	sigset_t set = waited_for();
 
-	signal(SIGCHLD, SIG_DFL); /* ignored, as the caller may have it, no child could be waited for */
+	signal(SIGCHLD,
+	       SIG_DFL); /* ignored, as the caller may have it, no child could be waited for */
 	sigprocmask(SIG_BLOCK, &set, before);
 }
 
@@ -51,6 +54,32 @@ static int end_as(int status)
 	return 128 + WTERMSIG(status);
 }
 
+/* The first of undo's descriptors from number on; UINT_MAX without one. */
+static unsigned int next_of_undo(const struct undo *undo, unsigned int number)
+{
+	unsigned int next = UINT_MAX;
+
+	for (unsigned int i = 0; i < undo->n_fds; i++) {
+		unsigned int fd = (unsigned int)undo->fds[i];
+
+		if (fd >= number && fd < next)
+			next = fd;
+	}
+	return next;
+}
+
+/* Nothing that is for the jail stays open here, nor what the caller had open. */
+static void close_all_but_undo(const struct undo *undo)
+{
+	for (unsigned int from = STDERR_FILENO + 1, next;; from = next + 1) {
+		next = next_of_undo(undo, from);
+		if (next > from)
+			syscall(SYS_close_range, from, next - 1, 0);
+		if (next == UINT_MAX)
+			break;
+	}
+}
+
 /* To signal another user's process, and to remove names from that user's directory. */
 static void keep_what_waiting_needs(void)
 {
@@ -68,12 +97,13 @@ int wait_for_end(struct jail *jail)
 	sigset_t set = waited_for();
 	int status;
 
+	close_all_but_undo(&jail->undo);
 	keep_what_waiting_needs();
 	for (;;) {
 		siginfo_t info;
 		int signum = sigwaitinfo(&set, &info);
 
-		/* What a terminal sends goes to the monitor, in the same process group, by itself. */
+		/* A terminal sends it to the monitor, in the same process group, by itself. */
 		if (signum > 0 && signum != SIGCHLD && info.si_code != SI_KERNEL)
 			kill(jail->pid, signum);
 		if (signum == SIGCHLD && waitpid(jail->pid, &status, WNOHANG) == jail->pid)
