@@ -361,7 +361,7 @@ def test_what_the_monitor_refuses(mote, arguments, line):
 
 def test_a_kernel_that_is_none_is_refused_in_the_jail(mote):
     result = mote("run", "--kernel", "/etc/passwd", "--", "true")
-    assert result.status == 125 and result.err.startswith('mote-vmm: boot-source: "/dev/fd/'), result
+    assert result.status == 125 and result.err.startswith('mote-vmm: boot-source: kernel "/dev/fd/'), result
     assert result.err.endswith("mote run: mote-vmm exited with 152: the microVM ended before the command did\n")
 
 
