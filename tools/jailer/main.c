@@ -3,7 +3,7 @@
  * mote-jailer: make a jail, and run the monitor in it.
  *
  *	outside:  arguments -> plan -> network namespace -> objects -> directory -> cgroups
- *	inside:   streams -> cgroup -> namespaces -> limits -> root -> privileges -> Landlock -> exec
+ *	inside:   session -> cgroup -> namespaces -> limits -> root -> privileges -> Landlock -> seccomp -> exec
  *	outside:  wait for the end, or leave
  *
  * The process inside shares the memory of the one outside, which sleeps until exec has succeeded or
@@ -59,15 +59,18 @@ static bool waits(const struct jail *jail)
 	return args->handover < 0 && !args->daemonize && !args->new_pid_ns;
 }
 
-/* --daemonize: no terminal, no streams. */
-static int go_to_background(const struct jail *jail, struct error *err)
+/*
+ * A session of its own: in the caller's, the monitor could signal the caller's process group, which no
+ * PID namespace keeps from it, and type into its terminal (TIOCSTI). --daemonize: no streams either.
+ */
+static int leave_session(const struct jail *jail, struct error *err)
 {
+	if (setsid() < 0)
+		return error_sys(err, errno, "make a session");
 	if (!jail->args->daemonize)
 		return 0;
 	cleanup_close int null = open("/dev/null", O_RDWR | O_CLOEXEC);
 
-	if (setsid() < 0)
-		return error_sys(err, errno, "make a session");
 	if (null < 0 || dup2(null, STDIN_FILENO) < 0 || dup2(null, STDOUT_FILENO) < 0 ||
 	    dup2(null, STDERR_FILENO) < 0)
 		return error_sys(err, errno, "redirect standard streams to \"/dev/null\"");
@@ -118,7 +121,7 @@ static int move_in(const struct jail *jail, struct error *err)
 	int ret = tell_pid(jail, err);
 
 	if (ret == 0)
-		ret = go_to_background(jail, err);
+		ret = leave_session(jail, err);
 	if (ret == 0)
 		ret = cgroups_enter(jail, err);
 	if (ret == 0)
@@ -131,6 +134,8 @@ static int move_in(const struct jail *jail, struct error *err)
 		ret = privileges_drop(jail, err);
 	if (ret == 0)
 		ret = landlock_restrict(jail, err);
+	if (ret == 0)
+		ret = syscalls_restrict(err);
 	return ret;
 }
 

@@ -70,11 +70,10 @@ int wait_for_end(struct jail *jail)
 
 	keep_what_waiting_needs();
 	for (;;) {
-		siginfo_t info;
-		int signum = sigwaitinfo(&set, &info);
+		int signum = sigwaitinfo(&set, NULL);
 
-		/* What a terminal sends goes to the monitor, in the same process group, by itself. */
-		if (signum > 0 && signum != SIGCHLD && info.si_code != SI_KERNEL)
+		/* Also what a terminal sends: the monitor is in another session. */
+		if (signum > 0 && signum != SIGCHLD)
 			kill(jail->pid, signum);
 		if (signum == SIGCHLD && waitpid(jail->pid, &status, WNOHANG) == jail->pid)
 			break;
