@@ -100,6 +100,8 @@ int devices_make(const struct jail *jail, int dir, struct error *err);
 int privileges_drop(const struct jail *jail, struct error *err);
 /* Only what is left of the file system, no TCP, no abstract sockets; nothing on old kernels. */
 int landlock_restrict(const struct jail *jail, struct error *err);
+/* No other way into the kernel, no namespaces, no keys, no odd sockets: for what isn't filtered later. */
+int syscalls_restrict(struct error *err);
 /* Returns only on failure. jailer_cpu_us: CPU time of the process outside. */
 int monitor_exec(const struct jail *jail, uint64_t jailer_cpu_us, struct error *err);
 
