@@ -5,7 +5,7 @@
  *
  *	[--out FILE] [--wait] [--exit N] [--trap]
  *
- * --out: there instead of to stdout; --wait: then until SIGTERM, which ends it with status 42;
+ * --out: there instead of to stdout; --wait: then until SIGTERM or SIGINT, which end it with status 42;
  * --trap: end by SIGILL. With --no-api --config-file /dev/fd/N it also says what that file and
  * those that it names hold.
  */
@@ -261,7 +261,9 @@ int main(int argc, char *argv[])
 	signal(SIGTERM, on_term);
 	sigemptyset(&term);
 	sigaddset(&term, SIGTERM);
+	sigaddset(&term, SIGINT);
 	sigprocmask(SIG_UNBLOCK, &term, &blocked);
+	signal(SIGINT, on_term);
 	for (int i = 1; i < argc; i++) {
 		const char *value = i + 1 < argc ? argv[i + 1] : "";
 

@@ -1,10 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """A jail's life: who waits for it, which signals reach it, how it ends, and what is left then."""
+import fcntl
 import json
 import os
+import pty
 import signal
 import subprocess
 import sys
+import termios
 import time
 from pathlib import Path
 
@@ -162,6 +165,20 @@ def test_a_second_jail_of_the_same_id_is_refused_with_a_configuration(world):
     assert process.wait(10) == 42
 
 
+def test_what_a_terminal_sends_reaches_the_monitor(world):
+    """Which is in a session of its own, with no terminal."""
+    master, slave = pty.openpty()
+    process = subprocess.Popen(world.command(args=["--wait"]), stdin=slave, stdout=subprocess.PIPE,
+                               start_new_session=True,
+                               preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0))
+    world.started.append(process)
+    assert json.loads(process.stdout.readline())["sid"] == 1
+    os.write(master, b"\x03")
+    assert process.wait(10) == 42
+    os.close(slave)
+    os.close(master)
+
+
 def processes_of(world):
     """Of this world's programs, inside and outside, by the files that they run."""
     found = []
@@ -208,12 +225,8 @@ def test_the_jailer_leaves_when_the_monitor_runs(world, how):
         assert seen["pid"] == 1
         assert namespaces(pid)["pid"] != namespaces("self")["pid"]
         streams = {os.path.basename(os.readlink(f"/proc/{pid}/fd/{fd}")) for fd in (0, 1, 2)}
-        if "--daemonize" in how:
-            assert seen["sid"] == 1     # a session of its own
-            assert streams == {"null"}
-        else:
-            assert seen["sid"] != 1
-            assert streams == {"output"}
+        assert seen["sid"] == 1     # a session of its own
+        assert streams == ({"null"} if "--daemonize" in how else {"output"})
     finally:
         os.kill(pid, signal.SIGKILL)
     ends(pid)

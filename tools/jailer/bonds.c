@@ -57,15 +57,14 @@ int pid_tell(const struct jail *jail, struct error *err)
 	return ret < 0 ? ret : write_pid(jail->pid_file, jail->pid, "the pid file", err);
 }
 
-/* --daemonize: no terminal, no streams. */
-int go_to_background(const struct jail *jail, struct error *err)
+int leave_session(const struct jail *jail, struct error *err)
 {
+	if (setsid() < 0)
+		return error_sys(err, errno, "make a session");
 	if (!jail->args->daemonize)
 		return 0;
 	cleanup_close int null = open("/dev/null", O_RDWR | O_CLOEXEC);
 
-	if (setsid() < 0)
-		return error_sys(err, errno, "make a session");
 	if (null < 0 || dup2(null, STDIN_FILENO) < 0 || dup2(null, STDOUT_FILENO) < 0 ||
 	    dup2(null, STDERR_FILENO) < 0)
 		return error_sys(err, errno, "redirect standard streams to \"/dev/null\"");

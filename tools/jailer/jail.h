@@ -100,8 +100,11 @@ int namespaces_spawn(struct jail *jail, clone3_function *function, void *argumen
  * a process that doesn't become the monitor must be waited for.
  */
 int pid_tell(const struct jail *jail, struct error *err);
-/* --daemonize: no terminal, no streams. */
-int go_to_background(const struct jail *jail, struct error *err);
+/*
+ * A session of its own: in the caller's, the monitor could signal the caller's process group, which no
+ * PID namespace keeps from it, and type into its terminal (TIOCSTI). --daemonize: no streams either.
+ */
+int leave_session(const struct jail *jail, struct error *err);
 /* What a new user namespace and a new cgroup need, and the host name. */
 int namespaces_enter(const struct jail *jail, struct error *err);
 int cgroups_enter(const struct jail *jail, struct error *err);
@@ -117,6 +120,8 @@ int privileges_drop(const struct jail *jail, struct error *err);
 int landlock_restrict(const struct jail *jail, struct error *err);
 /* From here on the keeper's end is ours. */
 int keeper_bind(int keeper, struct error *err);
+/* No other way into the kernel, no namespaces, no keys, no odd sockets: for what isn't filtered later. */
+int syscalls_restrict(struct error *err);
 /* Returns only on failure. jailer_cpu_us: CPU time of the process outside. */
 int monitor_exec(const struct jail *jail, uint64_t jailer_cpu_us, struct error *err);
 

@@ -3,7 +3,7 @@
  * mote-jailer: make a jail, and run the monitor in it.
  *
  *	outside:  arguments -> plan -> network namespace -> objects -> directory -> cgroups
- *	inside:   pid -> streams -> cgroup -> namespaces -> limits -> root -> rights -> exec
+ *	inside:   pid -> session -> cgroup -> namespaces -> limits -> root -> rights -> seccomp -> exec
  *	outside:  wait for the end, or leave
  *
  * The process inside shares the memory of the one outside, which sleeps until exec has succeeded or
@@ -56,7 +56,7 @@ static int move_in(const struct jail *jail, struct error *err)
 	int ret = pid_tell(jail, err);
 
 	if (ret == 0)
-		ret = go_to_background(jail, err);
+		ret = leave_session(jail, err);
 	if (ret == 0)
 		ret = cgroups_enter(jail, err);
 	if (ret == 0)
@@ -69,6 +69,8 @@ static int move_in(const struct jail *jail, struct error *err)
 		ret = privileges_drop(jail, err);
 	if (ret == 0)
 		ret = landlock_restrict(jail, err);
+	if (ret == 0)
+		ret = syscalls_restrict(err);
 	return ret;
 }
 

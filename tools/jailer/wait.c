@@ -100,11 +100,10 @@ int wait_for_end(struct jail *jail)
 	close_all_but_undo(&jail->undo);
 	keep_what_waiting_needs();
 	for (;;) {
-		siginfo_t info;
-		int signum = sigwaitinfo(&set, &info);
+		int signum = sigwaitinfo(&set, NULL);
 
-		/* A terminal sends it to the monitor, in the same process group, by itself. */
-		if (signum > 0 && signum != SIGCHLD && info.si_code != SI_KERNEL)
+		/* Also what a terminal sends: the monitor is in another session. */
+		if (signum > 0 && signum != SIGCHLD)
 			kill(jail->pid, signum);
 		if (signum == SIGCHLD && waitpid(jail->pid, &status, WNOHANG) == jail->pid)
 			break;
