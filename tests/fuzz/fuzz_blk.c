@@ -1,10 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* libFuzzer: the block device, on a disk in memory. FUZZ_ENGINE: which engine carries it. */
+/*
+ * libFuzzer: the block device. FUZZ_ENGINE: DISK_SYNC, on a disk in memory, where everything repeats;
+ * or DISK_ASYNC, on a file without a name in the working directory, which may have O_DIRECT.
+ */
+#include <fcntl.h>
+
 #include <linux/virtio_blk.h>
 #include <linux/virtio_mmio.h>
 
 #include "devices/virtio/blk.h"
 #include "hostile_guest.h"
+#include "machine.h"
 #include "vmm/util.h"
 
 #define DISK_SECTORS 128u
@@ -35,7 +41,8 @@ static void host_begin(struct hostile_guest *g)
 
 	(void)g;
 	for (unsigned int i = 0; i < 2; i++) {
-		d->fds[i] = memfd_create("disk", MFD_CLOEXEC);
+		d->fds[i] = FUZZ_ENGINE == DISK_SYNC ? memfd_create("disk", MFD_CLOEXEC)
+						     : open(".", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
 		must(ftruncate(d->fds[i], (DISK_SECTORS >> i) * DISK_SECTOR_SIZE) == 0);
 	}
 	d->current = 0;
@@ -101,11 +108,14 @@ static size_t header(struct hostile_guest *g, unsigned int queue, uint8_t *bytes
 	return sizeof(out) + sizeof(range);
 }
 
-/* The async engine's thread needs a moment: a turn of the loop waits for what it has to tell. */
+/* In time the storage answers everything. */
 static void settled(struct hostile_guest *g)
 {
-	if (FUZZ_ENGINE == DISK_ASYNC)
-		return;
+	const struct virtqueue *queue = &g->device->queues[0];
+
+	while (virtqueue_in_flight(queue) > 0)
+		must(loop_run_once(&g->loop, FUZZ_ENGINE == DISK_SYNC ? 0 : 10000, NULL) > 0);
+	machine_settle(&g->loop);
 	hostile_guest_all_taken(g, 0);
 }
 

@@ -102,12 +102,12 @@ static void any_register(struct console *c, uint8_t how)
 	bus_write(&c->bus, port, data, len);
 }
 
-/* Much output: more than the port's buffer holds, if nobody reads. */
+/* Lines, or much more than a line: a few times that is more than the port's buffer holds. */
 static void print(struct console *c)
 {
 	uint8_t how = input_u8(&c->in), byte = how & 1 ? '\n' : 'x';
 
-	for (unsigned int i = 0; i < (1u << (how >> 4)); i++)
+	for (unsigned int i = 0; i < 1u << (how & 1 ? how >> 5 : how >> 4); i++)
 		bus_write(&c->bus, 0x3f8, &byte, 1);
 }
 
