@@ -147,6 +147,7 @@ static void host_event(struct hostile_guest *g)
 		break;
 	case 2:
 		host()->next_err = errors[what / 8 % ARRAY_SIZE(errors)];
+		g->host_changed = true;
 		break;
 	default:
 		send_frame(g);
@@ -156,11 +157,12 @@ static void host_event(struct hostile_guest *g)
 
 static size_t header(struct hostile_guest *g, unsigned int queue, uint8_t *bytes)
 {
-	uint8_t how = input_u8(&g->in);
 	struct virtio_net_hdr_v1 hdr = { 0 };
+	uint8_t how;
 
 	if (queue == VIRTIO_NET_RX)
 		return 0;
+	how = input_u8(&g->in);
 	if (how & 1)
 		input_bytes(&g->in, &hdr, sizeof(hdr));
 	memcpy(bytes, &hdr, sizeof(hdr));

@@ -38,10 +38,14 @@ static void stream(int kind, int ends[2])
 	case PIPES:
 		must(pipe2(ends, O_CLOEXEC) == 0);
 		break;
-	default:
+	default: {
+		char path[32];
+
 		ends[0] = memfd_create("stream", MFD_CLOEXEC);
-		ends[1] = fcntl(ends[0], F_DUPFD_CLOEXEC, 0);
+		snprintf(path, sizeof(path), "/proc/self/fd/%d", ends[0]);
+		ends[1] = open(path, O_WRONLY | O_APPEND | O_CLOEXEC);
 		break;
+	}
 	}
 }
 

@@ -195,7 +195,14 @@ static size_t header(struct hostile_guest *g, unsigned int queue, uint8_t *bytes
 	static const uint32_t host_ports[] = { 0, 1, INHERITED, VSOCK_HOST_PORT_FIRST,
 					       VSOCK_HOST_PORT_FIRST + 1, VSOCK_HOST_PORT_FIRST + 2,
 					       VSOCK_HOST_PORT_FIRST + 3, 77 };
-	uint8_t how = input_u8(&g->in), ports = input_u8(&g->in), odd = input_u8(&g->in);
+	uint8_t how, ports, odd;
+
+	if (queue != 1)
+		return 0;
+	how = input_u8(&g->in);
+	ports = input_u8(&g->in);
+	odd = input_u8(&g->in);
+
 	struct virtio_vsock_hdr hdr = {
 		.src_cid = GUEST_CID,
 		.dst_cid = 2,
@@ -209,8 +216,6 @@ static size_t header(struct hostile_guest *g, unsigned int queue, uint8_t *bytes
 		.len = how & 32 ? input_u32(&g->in) : 1u << (how >> 6) * 5,
 	};
 
-	if (queue != 1)
-		return 0;
 	if (odd & 8)
 		hdr.src_cid = input_u64(&g->in);
 	if (odd & 16)

@@ -7,8 +7,10 @@
 #ifndef MOTE_TESTS_FUZZ_INPUT_H
 #define MOTE_TESTS_FUZZ_INPUT_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <string.h>
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
@@ -76,10 +78,14 @@ static inline unsigned int input_patch(struct input *in, void *state, size_t siz
 }
 
 /* What a target finds wrong ends it, as a sanitizer's finding does. */
-static inline void must(_Bool holds)
+#define must(holds) must_hold(holds, #holds, __FILE__, __LINE__)
+
+static inline void must_hold(bool holds, const char *what, const char *file, int line)
 {
-	if (!holds)
-		__builtin_trap();
+	if (holds)
+		return;
+	fprintf(stderr, "%s:%d: ERROR: doesn't hold: %s\n", file, line, what);
+	__builtin_trap();
 }
 
 #endif
