@@ -578,6 +578,7 @@ static void json_captures_up_to_a_limit(void **state)
 	rig_start(&rig);
 	rig_take_job(&rig);
 	rig_say_ready(&rig);
+	peer_send(rig.agent, AGENT_STDOUT, "", 0);
 	for (size_t i = 0; i < 17 * MIB; i += sizeof(bytes))
 		peer_send(rig.agent, AGENT_STDERR, bytes, sizeof(bytes));
 	peer_send(rig.agent, AGENT_STDOUT, "out", 3);

@@ -78,10 +78,12 @@ static int write_pending(struct session *s, struct error *err)
 /* Output of the command. What isn't captured or taken at once stays where it is until it is. */
 static int output(struct session *s, int stream, const char *bytes, size_t length, struct error *err)
 {
+	if (length == 0)
+		return 0;
 	if (s->options->json)
 		return capture(&s->output[stream], bytes, length) < 0 ? error_sys(err, ENOMEM, "output")
 								      : 0;
-	if (s->closed[stream] || length == 0)
+	if (s->closed[stream])
 		return 0;
 	s->pending = bytes;
 	s->pending_length = length;
