@@ -57,4 +57,7 @@ void doctor_check_holes(struct report *report, int root);
 /* First line of the file path, which begins with no "/", without its newline; false if there's none. */
 bool doctor_read_line(int root, const char *path, char *line, unsigned int size);
 
+/* Run a guest in a jail, and count what is left to its monitor. */
+void doctor_check_isolation(struct report *report);
+
 #endif
