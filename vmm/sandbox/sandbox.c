@@ -3,7 +3,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/audit.h>
 #include <linux/seccomp.h>
 #include <stdio.h>
 #include <string.h>
@@ -13,14 +12,13 @@
 #include <unistd.h>
 
 #include "seccomp_filters.h"
+#include "vmm/sandbox/arch.h"
 #include "vmm/sandbox/filter_file.h"
 #include "vmm/util.h"
 
 #if defined(__x86_64__)
-#define ARCH AUDIT_ARCH_X86_64
 #define X32_BIT 0x40000000 /* marks system calls of the x32 ABI */
-#elif defined(__aarch64__)
-#define ARCH AUDIT_ARCH_AARCH64
+#else
 #define X32_BIT 0
 #endif
 
@@ -29,6 +27,11 @@
 static const char *const thread_names[THREAD_KINDS] = {
 	[THREAD_VMM] = "vmm", [THREAD_VCPU] = "vcpu", [THREAD_IO] = "io",
 };
+
+const char *sandbox_thread_name(enum thread_kind kind)
+{
+	return thread_names[kind];
+}
 
 void sandbox_init(struct sandbox *sandbox)
 {
@@ -104,8 +107,8 @@ static int take_file(struct sandbox *sandbox, const uint8_t *bytes, size_t left,
 
 	if (left < sizeof(*header) || memcmp(header->magic, FILTER_FILE_MAGIC, 8) != 0)
 		return error_set(err, EINVAL, "not made by mote-seccomp-compile --binary");
-	if (header->arch != ARCH)
-		return error_set(err, EINVAL, "for architecture 0x%x, not 0x%x", header->arch, ARCH);
+	if (header->arch != SANDBOX_ARCH)
+		return error_set(err, EINVAL, "for architecture 0x%x, not 0x%x", header->arch, SANDBOX_ARCH);
 	if (header->n_sections != THREAD_KINDS)
 		return error_set(err, EINVAL, "%u filters instead of %d", header->n_sections,
 				 THREAD_KINDS);
@@ -176,7 +179,7 @@ bool sandbox_describe(const siginfo_t *info, char line[SANDBOX_LINE_MAX])
 {
 	int nr = info->si_syscall;
 	char thread[THREAD_NAME_SIZE] = "?";
-	const char *name = info->si_arch != ARCH ? "of another architecture"
+	const char *name = info->si_arch != SANDBOX_ARCH ? "of another architecture"
 			   : nr & X32_BIT	 ? "of the x32 ABI"
 						 : syscall_name(nr);
 

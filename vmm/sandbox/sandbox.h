@@ -35,6 +35,16 @@ void sandbox_init(struct sandbox *sandbox);
 int sandbox_load(struct sandbox *sandbox, const char *path, struct error *err);
 void sandbox_release(struct sandbox *sandbox);
 
+/* System calls that a filter allows, some of them only with certain arguments. */
+struct sandbox_count {
+	unsigned int allowed;
+	unsigned int conditional;
+};
+
+void sandbox_count(const struct sandbox_program *program, struct sandbox_count *count);
+/* As its policy has it: "vmm". */
+const char *sandbox_thread_name(enum thread_kind kind);
+
 /*
  * What holds for the whole process, before it starts a thread: no privileges by exec (filters need
  * that), and neither core dumps nor a debugger without CAP_SYS_PTRACE.
