@@ -88,7 +88,7 @@ def jail(**changes):
     """A jail as it should be, but for the changes."""
     found = {
         **system_calls(),
-        "threads": ("ok", "mote-vmm, disk probe, vcpu 0; each under one seccomp filter", 3),
+        "threads": ("ok", "mote-vmm, disk probe, vcpu 0; each under the jail's seccomp filter and one of its own", 3),
         "capabilities": ("ok", "in all five sets", 0),
         "user": ("ok", f"{NOBODY}, group {NOBODY}, 0 more groups"),
         "no_new_privs": ("ok", "set: no program gives it privileges"),
@@ -109,7 +109,7 @@ ROOTLESS = {
     "mounts": ("ok", "/, /dev, /dev/kvm", 3),
 }
 LEAKS = {
-    "threads": ("fail", "leaky, second; without a seccomp filter: leaky, second", 2),
+    "threads": ("fail", "leaky, second; without a seccomp filter of its own: leaky, second", 2),
     "dumpable": ("fail", "its user's other processes can read its memory"),
 }
 

@@ -41,8 +41,8 @@ static bool has_namespaces(const struct seen *seen)
 static void report_rights(struct report *r, const struct seen *seen)
 {
 	report_count(r, seen->unfiltered.n ? BAD : GOOD, "threads", seen->threads.n, "%s; %s%s",
-		     seen->threads.names, seen->unfiltered.n ? "without a seccomp filter: "
-							     : "each under one seccomp filter",
+		     seen->threads.names, seen->unfiltered.n ? "without a seccomp filter of its own: "
+							     : "each under the jail's seccomp filter and one of its own",
 		     seen->unfiltered.names);
 	report_count(r, seen->capabilities ? BAD : GOOD, "capabilities", seen->capabilities,
 		     "in all five sets");

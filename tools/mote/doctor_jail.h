@@ -29,7 +29,7 @@ struct seen_list {
 /* What a process is and has, seen from outside through /proc. */
 struct seen {
 	struct seen_list threads;    /* all */
-	struct seen_list unfiltered; /* without exactly one seccomp filter */
+	struct seen_list unfiltered; /* without exactly one seccomp filter beside the jail's */
 	long capabilities;	     /* bits set in any of the five sets */
 	unsigned int uid, gid;	     /* effective */
 	long groups;		     /* supplementary ones */

@@ -85,7 +85,8 @@ static int look_at_thread(struct seen *seen, pid_t pid, const char *tid, struct 
 		sscanf(line, "Seccomp_filters: %d", &filters);
 	}
 	list_add(&seen->threads, comm);
-	if (mode != 2 || filters != 1) /* SECCOMP_MODE_FILTER */
+	/* SECCOMP_MODE_FILTER: the jailer's, and the one of its kind. */
+	if (mode != 2 || filters != 2)
 		list_add(&seen->unfiltered, comm);
 	return file ? 0 : -err->errnum;
 }
