@@ -18,6 +18,7 @@
 /* Two images, the second one smaller. */
 struct disks {
 	int fds[2];
+	off_t sizes[2]; /* the largest that the host made them: no guest makes them larger */
 	unsigned int current;
 	char path[64];
 };
@@ -43,16 +44,21 @@ static void host_begin(struct hostile_guest *g)
 	for (unsigned int i = 0; i < 2; i++) {
 		d->fds[i] = FUZZ_ENGINE == DISK_SYNC ? memfd_create("disk", MFD_CLOEXEC)
 						     : open(".", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
-		must(ftruncate(d->fds[i], (DISK_SECTORS >> i) * DISK_SECTOR_SIZE) == 0);
+		d->sizes[i] = (DISK_SECTORS >> i) * DISK_SECTOR_SIZE;
+		must(ftruncate(d->fds[i], d->sizes[i]) == 0);
 	}
 	d->current = 0;
 }
 
 static void host_end(struct hostile_guest *g)
 {
+	struct disks *d = disks();
+
 	(void)g;
-	close(disks()->fds[0]);
-	close(disks()->fds[1]);
+	for (unsigned int i = 0; i < 2; i++) {
+		must(lseek(d->fds[i], 0, SEEK_END) <= d->sizes[i]);
+		close(d->fds[i]);
+	}
 }
 
 static struct virtio_device *create(struct hostile_guest *g)
@@ -77,7 +83,10 @@ static void host_event(struct hostile_guest *g)
 	struct disks *d = disks();
 
 	if (how & 2) {
-		must(ftruncate(d->fds[how & 1], (1 + how / 4) * 1000) == 0);
+		off_t size = (1 + how / 4) * 1000;
+
+		d->sizes[how & 1] = size > d->sizes[how & 1] ? size : d->sizes[how & 1];
+		must(ftruncate(d->fds[how & 1], size) == 0);
 		g->host_changed = true;
 	}
 	if (virtio_blk_change_path(g->device, path_of(d, how & 1), NULL) == 0)

@@ -16,10 +16,13 @@
 #define DEVICE_STATE   64
 #define OPERATIONS_MAX 512
 
-/* Where a well-behaved driver has its rings: they take 0x1800 bytes at the largest size. */
+/*
+ * Where a well-behaved driver has its rings, three of the largest size below GUEST_BUFFERS. The first
+ * queue's used ring has its index in one page and its elements in the next.
+ */
 static uint64_t rings_gpa(unsigned int queue)
 {
-	return 0x1c00ull * queue;
+	return 0x2800ull * queue;
 }
 
 static uint64_t avail_gpa(unsigned int queue)
@@ -29,7 +32,7 @@ static uint64_t avail_gpa(unsigned int queue)
 
 static uint64_t used_gpa(unsigned int queue)
 {
-	return rings_gpa(queue) + 0x1300;
+	return rings_gpa(queue) + 0x1ff8;
 }
 
 /* ---- memory, and what it would be if only the guest wrote to it ---- */
