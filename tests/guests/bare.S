@@ -109,6 +109,23 @@ start:
 	mov	$(5 << 2 | 1 << 5), %al
 	mov	$0x600, %dx
 	out	%al, %dx
+#elif defined(GUEST_DISK_BREAK)
+	/* The same reads, and behind them one of a descriptor that isn't there. Off when the disk says so. */
+	mov	$disk_setup, %esi
+1:	lodsl
+	mov	%eax, %edi
+	lodsl
+	mov	%eax, 0xc0001000(%edi)
+	cmp	$disk_setup_end, %esi
+	jne	1b
+	movw	$0xffff, avail + 4 + 2 * 21
+	movw	$22, avail + 2
+	movl	$0, 0xc0001050
+2:	testl	$0x40, 0xc0001070
+	jz	2b
+	mov	$(5 << 2 | 1 << 5), %al
+	mov	$0x600, %dx
+	out	%al, %dx
 #else
 #error "which guest?"
 #endif
@@ -121,7 +138,7 @@ no_idt:	.word	0
 message:
 	.ascii	"rep outsb works\n"
 message_end:
-#ifdef GUEST_DISK_RESET
+#if defined(GUEST_DISK_RESET) || defined(GUEST_DISK_BREAK)
 	.balign	4
 disk_setup: /* register, value: a driver's start (virtio 1.2 §3.1.1), then the notification */
 	.long	0x70, 0, 0x70, 1, 0x70, 3, 0x24, 1, 0x20, 1, 0x24, 0, 0x20, 0, 0x70, 0xb
@@ -149,6 +166,7 @@ avail:	.word	0, 21
 	.word	3 * i
 	.set	i, i + 1
 	.endr
+	.word	0
 	.balign	16
 header:	.quad	0, 0	/* read, sector 0 */
 status:	.byte	0

@@ -275,6 +275,15 @@ def disk_reset_in_flight(directory, variant, disks):
     return traced
 
 
+def disk_broken_by_its_guest(directory, variant, disks):
+    """The event loop, which notices, cleans up."""
+    conf = config(GUESTS / "disk_break.elf", "x", drives=[drive("d", disks["loop"], "Async")])
+    traced = Traced(directory, "broken", vmm_command(directory, "broken", conf, variant=variant))
+    _, err = traced.end()
+    assert b'drive "d": stopped until the guest resets it' in err and err.count(b"\n") == 1, err
+    return traced
+
+
 def kvm_failure(directory, variant):
     conf = config(GUESTS / "fetch_mmio.elf", "x")
     traced = Traced(directory, "failure", vmm_command(directory, "failure", conf, variant=variant))
@@ -355,6 +364,7 @@ def all_of_them(directory, variant, root, disks, tap):
         (linux_on_a_socket, root, tap),
         (boot_timer,),
         (disk_reset_in_flight, disks),
+        (disk_broken_by_its_guest, disks),
         (kvm_failure,),
         (on_a_terminal, disks, None, signal.SIGTERM, 143),
         (on_a_terminal, disks, "vcpu 0", signal.SIGSEGV, 150),

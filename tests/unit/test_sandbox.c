@@ -142,6 +142,7 @@ static void what_the_monitor_needs_is_allowed(void **state)
 		{ THREAD_IO, SYS_fallocate,
 		  { -1, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, 4096 } },
 		{ THREAD_IO, SYS_fdatasync, { -1 } },
+		{ THREAD_VMM, SYS_madvise, { 0, 0, MADV_DONTNEED } },
 		{ THREAD_IO, SYS_madvise, { 0, 0, MADV_DONTNEED } },
 		/* Only the lower half of such an argument is the kernel's. */
 		{ THREAD_VCPU, SYS_ioctl, { -1, 0x7700000000 | KVM_RUN } },
