@@ -103,6 +103,8 @@ HARMLESS = {
     **dict.fromkeys(["fork", "vfork", "clone"], ITS_OWN_PROCESSES),
     "outlive the jailer": "it can be found by its cgroup and its pid file, and ended (--cleanup)",
     "use all CPUs": "those of its cgroup's cpuset, which the kernel applies to what is asked for",
+    "name a tracer": "what may trace it, in its PID namespace, is what runs in the jail",
+    "listen on a TCP port": "in a network namespace with nobody else in it (old Landlock)",
     "vsyscall: time": "reads the clock; no system call",
     "io_uring_setup": "does nothing that system calls don't; the attempts by it are refused",
     "make another VM (KVM_CREATE_VM)": "what /dev/kvm is for: its memory is this process's",
