@@ -126,6 +126,12 @@ start:
 	mov	$(5 << 2 | 1 << 5), %al
 	mov	$0x600, %dx
 	out	%al, %dx
+#elif defined(GUEST_HOSTILE)
+	/* hostile.c, with Xen's start info as its argument. */
+	mov	$0x90000, %esp
+	cld
+	push	%ebx
+	call	hostile_main
 #else
 #error "which guest?"
 #endif
