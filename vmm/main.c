@@ -72,7 +72,7 @@ static int set_up_sandbox(struct sandbox *sandbox, const struct options *options
 static void warn_of_sandbox(const struct options *options)
 {
 	if (options->no_seccomp)
-		log_warn("--no-seccomp: no system call is forbidden to this microVM's monitor");
+		log_warn("--no-seccomp: the monitor's threads have no filters of their own");
 	if (options->seccomp_filter)
 		log_warn("--seccomp-filter: \"%s\" instead of the built-in filters",
 			 options->seccomp_filter);
