@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "tools/bench/measure.h"
 #include "tools/mote/mote.h"
 #include "vmm/util.h"
 
@@ -13,6 +14,11 @@ static const struct {
 	int (*function)(int argc, char *argv[]);
 	const char *summary;
 } subcommands[] = {
+	{ "boot", bench_measure, "starts: stages, exits, system calls" },
+	{ "io", bench_measure, "disks" },
+	{ "net", bench_measure, "networks" },
+	{ "density", bench_measure, "memory of idle microVMs" },
+	{ "fork", bench_fork, "(not yet: mote has no snapshots)" },
 	{ NULL },
 };
 
