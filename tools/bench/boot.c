@@ -278,7 +278,7 @@ static int after_rounds(const struct bench *bench, const struct sample *samples,
 	const struct start *own = &samples[median_round(bench, samples, 0) * n].traced;
 
 	rc = add_initcalls(bench, (double)own->mark_ns / 1e6, err);
-	return rc == 0 ? note_initcalls(bench, err) : error_wrap(err, "initcalls");
+	return rc == 0 ? note_initcalls(bench, err) : rc;
 }
 
 int bench_do_boot(struct bench *bench, struct error *err)

@@ -94,7 +94,8 @@ static void send(volatile uint8_t *page, const char *text, size_t length)
 /* The kernel's records of its initcalls, and one of our own that belongs to the mark. */
 static void send_log(volatile uint8_t *page)
 {
-	static const char own[] = "<7>mote-bench: mark";
+	/* Without a line feed it could be continued, and not yet be read. */
+	static const char own[] = "<7>mote-bench: mark\n", text[] = "mote-bench: mark";
 	char record[8192];
 	ssize_t n;
 
@@ -105,7 +106,7 @@ static void send_log(volatile uint8_t *page)
 		return;
 	while ((n = read(fd, record, sizeof(record) - 1)) > 0 || (n < 0 && errno == EPIPE)) {
 		record[n > 0 ? n : 0] = 0;
-		if (strstr(record, " returned ") || strstr(record, own + 3))
+		if (strstr(record, " returned ") || strstr(record, text))
 			send(page, record, (size_t)(strchrnul(record, '\n') - record) + 1);
 	}
 	close(fd);
