@@ -2,6 +2,8 @@
 /* `mote bench`: which of its subcommands. */
 #include "tools/bench/bench.h"
 
+#include <errno.h>
+#include <getopt.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -13,6 +15,8 @@ static const struct {
 	int (*function)(int argc, char *argv[]);
 	const char *summary;
 } subcommands[] = {
+	{ "show", bench_show, "print or draw a result that was kept" },
+	{ "compare", bench_compare_command, "say what changed between two results" },
 	{ NULL },
 };
 
@@ -20,6 +24,14 @@ int bench_fail(const char *subcommand, const struct error *err)
 {
 	fprintf(stderr, "mote bench %s: %s\n", subcommand, err->message);
 	return BENCH_FAILED;
+}
+
+int bench_bad_option(const char *subcommand, int option, char *argv[], struct error *err)
+{
+	if (option == ':')
+		return error_set(err, EINVAL, "%s: needs a value", argv[optind - 1]);
+	return error_set(err, EINVAL, "\"%s\" is not an option; see `mote bench %s --help`",
+			 argv[optind - 1], subcommand);
 }
 
 static void help(FILE *out)
