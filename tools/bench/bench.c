@@ -17,6 +17,7 @@ static const struct {
 } subcommands[] = {
 	{ "show", bench_show, "print or draw a result that was kept" },
 	{ "compare", bench_compare_command, "say what changed between two results" },
+	{ "budget", bench_budget_command, "say whether a result is within what it may cost" },
 	{ NULL },
 };
 

@@ -15,6 +15,7 @@
 
 int bench_show(int argc, char *argv[]);
 int bench_compare_command(int argc, char *argv[]);
+int bench_budget_command(int argc, char *argv[]);
 
 /* "mote bench SUBCOMMAND: message" on stderr; returns BENCH_FAILED. */
 int bench_fail(const char *subcommand, const struct error *err);
