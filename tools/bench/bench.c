@@ -2,6 +2,8 @@
 /* `mote bench`: which of its subcommands. */
 #include "tools/bench/bench.h"
 
+#include <errno.h>
+#include <getopt.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -19,6 +21,9 @@ static const struct {
 	{ "net", bench_measure, "networks" },
 	{ "density", bench_measure, "memory of idle microVMs" },
 	{ "fork", bench_fork, "(not yet: mote has no snapshots)" },
+	{ "show", bench_show, "print or draw a result that was kept" },
+	{ "compare", bench_compare_command, "say what changed between two results" },
+	{ "budget", bench_budget_command, "say whether a result is within what it may cost" },
 	{ NULL },
 };
 
@@ -26,6 +31,14 @@ int bench_fail(const char *subcommand, const struct error *err)
 {
 	fprintf(stderr, "mote bench %s: %s\n", subcommand, err->message);
 	return BENCH_FAILED;
+}
+
+int bench_bad_option(const char *subcommand, int option, char *argv[], struct error *err)
+{
+	if (option == ':')
+		return error_set(err, EINVAL, "%s: needs a value", argv[optind - 1]);
+	return error_set(err, EINVAL, "\"%s\" is not an option; see `mote bench %s --help`",
+			 argv[optind - 1], subcommand);
 }
 
 static void help(FILE *out)

@@ -13,7 +13,13 @@
 #define BENCH_WORSE  1
 #define BENCH_FAILED 2
 
+int bench_show(int argc, char *argv[]);
+int bench_compare_command(int argc, char *argv[]);
+int bench_budget_command(int argc, char *argv[]);
+
 /* "mote bench SUBCOMMAND: message" on stderr; returns BENCH_FAILED. */
 int bench_fail(const char *subcommand, const struct error *err);
+/* What's wrong with an option, after getopt_long with opterr 0 and ":..." returned '?' or ':'. -EINVAL. */
+int bench_bad_option(const char *subcommand, int option, char *argv[], struct error *err);
 
 #endif

@@ -229,10 +229,12 @@ static int add_timeline(const struct bench *bench, unsigned int i, const struct 
 }
 
 /*
- * Initcalls of mote's guest, from a start of their own: printing them takes time. Both starts' marks
- * are laid over each other.
+ * Initcalls of mote's guest, from a start of their own: printing them takes time, which is left out by
+ * laying them one behind the other, up to where the last one was seen before the mark. How long each
+ * took the kernel measures; when it ended is of no use, since the log's clock may stand still until the
+ * kernel knows that it can trust the TSC.
  */
-static int add_initcalls(const struct bench *bench, double mark_ms, struct error *err)
+static int add_initcalls(const struct bench *bench, double end_ms, struct error *err)
 {
 	const struct guest guest = boot_guest(bench->options, true,
 		KERNEL_ARGS " " NO_CONSOLE " initcall_debug log_buf_len=1M -- log");
@@ -247,20 +249,22 @@ static int add_initcalls(const struct bench *bench, double mark_ms, struct error
 		rc = text ? initcalls_parse(&calls, text, err) : error_sys(err, ENOMEM, "initcalls");
 	if (rc == 0)
 		initcalls_name(&calls, "/bench/System.map");
-	for (size_t i = 0; rc == 0 && i < calls.n; i++) {
+	if (calls.n && calls.calls[calls.n - 1].end_us < calls.mark_us)
+		end_ms -= (double)(calls.mark_us - calls.calls[calls.n - 1].end_us) / 1e3;
+	for (size_t i = calls.n; rc == 0 && i-- > 0;) {
 		const struct initcall *call = &calls.calls[i];
-		double end = mark_ms + ((double)call->end_us - (double)calls.mark_us) / 1e3;
-		double took = (double)call->took_us / 1e3;
+		double start_ms = end_ms - (double)call->took_us / 1e3;
 
-		if (call->took_us >= bench->options->threshold_us && end - took >= 0)
-			rc = bench_initcall_add(&bench->result->subjects[0], call->name, end - took, end, err);
+		if (call->took_us >= bench->options->threshold_us && start_ms >= 0)
+			rc = bench_initcall_add(&bench->result->subjects[0], call->name, start_ms, end_ms, err);
+		end_ms = start_ms;
 	}
 	return rc;
 }
 
 static int note_initcalls(const struct bench *bench, struct error *err)
 {
-	const char *how = "from a start of their own with initcall_debug, laid over the timeline at init's start";
+	const char *how = "from a start of their own with initcall_debug, laid end to end before init";
 
 	return json_object_set_new(bench->result->options, "initcalls", json_string(how)) < 0
 		       ? error_sys(err, ENOMEM, "initcalls") : 0;

@@ -18,7 +18,7 @@
 #include <sys/wait.h>
 
 #include "tools/bench/bench.h"
-#include "tools/bench/output.h"
+#include "tools/bench/report.h"
 #include "tools/mote/doctor.h"
 #include "tools/mote/mote.h"
 #include "vmm/util.h"
@@ -292,6 +292,7 @@ int bench_measure(int argc, char *argv[])
 	if (rc == 0)
 		rc = measure(&options, &result, &err);
 	if (rc == 0)
-		rc = bench_output(result, &options, &err);
+		rc = bench_report(result, &(struct bench_report_options){ options.json, options.csv, options.html,
+									  options.svg }, &err);
 	return rc < 0 ? bench_fail(options.what, &err) : rc;
 }

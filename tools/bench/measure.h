@@ -24,7 +24,7 @@ struct bench_options {
 	unsigned int rounds, memory_mib, vcpus, threshold_us, guests;
 	bool cold, reset_guest, help, json, csv;
 	const char *kernel; /* NULL: the one that comes with mote */
-	const char *html;   /* where the picture goes; NULL: nowhere */
+	const char *html, *svg; /* where pictures go; NULL: nowhere */
 	struct bench_peer peers[BENCH_PEERS_MAX];
 	unsigned int n_peers;
 };

@@ -43,7 +43,8 @@ void bench_options_help(const char *what)
 	       "%s%s"
 	       "      --json              print one JSON object instead of a table\n"
 	       "      --csv               print comma-separated values instead\n"
-	       "      --html FILE         draw a picture into FILE\n"
+	       "      --html FILE         timeline, histogram and tables as one file for a browser\n"
+	       "      --svg FILE          the timeline alone\n"
 	       "  -h, --help              this text\n\n"
 	       "Needs root, KVM that can run Linux, and tracefs with KVM's trace points. In a source tree without\n"
 	       "such a KVM it runs in the test host, in virtual time: a nanosecond an instruction.\n\n"
@@ -113,7 +114,7 @@ static int add_peer(struct bench_options *o, char *text, struct error *err)
 	return 0;
 }
 
-enum { OPT_CACHE = 256, OPT_GUEST, OPT_THRESHOLD, OPT_JSON, OPT_CSV, OPT_HTML };
+enum { OPT_CACHE = 256, OPT_GUEST, OPT_THRESHOLD, OPT_JSON, OPT_CSV, OPT_HTML, OPT_SVG };
 
 static int take_option(struct bench_options *o, int option, struct error *err)
 {
@@ -146,6 +147,9 @@ static int take_option(struct bench_options *o, int option, struct error *err)
 	case OPT_HTML:
 		o->html = optarg;
 		return 0;
+	case OPT_SVG:
+		o->svg = optarg;
+		return 0;
 	default:
 		o->help = true;
 		return 0;
@@ -167,6 +171,7 @@ int bench_options_parse(struct bench_options *o, int argc, char *argv[], struct 
 		{ "json", no_argument, NULL, OPT_JSON },
 		{ "csv", no_argument, NULL, OPT_CSV },
 		{ "html", required_argument, NULL, OPT_HTML },
+		{ "svg", required_argument, NULL, OPT_SVG },
 		{ "help", no_argument, NULL, 'h' },
 		{ NULL, 0, NULL, 0 },
 	};

@@ -30,7 +30,7 @@ static size_t printable_sequence(const unsigned char *s)
 	}
 	static const uint32_t least[] = { [2] = 0xa0, [3] = 0x800, [4] = 0x10000 };
 	bool valid = s[0] >= 0xc2 && s[0] <= 0xf4 && code >= least[length] && code <= 0x10ffff &&
-		     (code < 0xd800 || code > 0xdfff);
+		     (code < 0xd800 || code > 0xdfff) && (code & 0xfffe) != 0xfffe;
 
 	return valid ? length : 0;
 }
