@@ -1,16 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/*
- * netserver ADDRESS: the host's end of the network benchmark. TCP and UDP port 7; UDP is sent back,
- * a TCP connection begins with an order (see guest/net.c). Prints "ready" and serves until killed.
- */
+#include "tools/bench/netserver.h"
+
 #include <arpa/inet.h>
 #include <netinet/tcp.h>
+#include <errno.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdint.h>
-#include <stdio.h>
-#include <string.h>
-#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -47,46 +43,43 @@ static void serve(int fd)
 		;
 }
 
-int main(int argc, char *argv[])
+int netserver_open(struct netserver *server, const char *address, struct error *err)
 {
 	struct sockaddr_in at = { .sin_family = AF_INET, .sin_port = htons(7) };
-	int tcp = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), one = 1;
-	int udp = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
 
-	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	server->tcp = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	server->udp = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	inet_pton(AF_INET, address, &at.sin_addr);
+	if (server->tcp < 0 || server->udp < 0 || bind(server->tcp, (struct sockaddr *)&at, sizeof(at)) < 0 ||
+	    listen(server->tcp, 4) < 0 || bind(server->udp, (struct sockaddr *)&at, sizeof(at)) < 0)
+		return error_sys(err, errno, "server at %s, port 7", address);
+	return 0;
+}
+
+static void echo_datagram(int udp)
+{
+	struct sockaddr_in from;
+	socklen_t length = sizeof(from);
+	ssize_t n = recvfrom(udp, buffer, sizeof(buffer), 0, (struct sockaddr *)&from, &length);
+
+	if (n >= 0)
+		sendto(udp, buffer, (size_t)n, 0, (struct sockaddr *)&from, length);
+}
+
+void netserver_serve(const struct netserver *server)
+{
+	struct pollfd fds[2] = { { .fd = server->tcp, .events = POLLIN },
+				 { .fd = server->udp, .events = POLLIN } };
+
 	signal(SIGPIPE, SIG_IGN);
-	if (argc != 2 || inet_pton(AF_INET, argv[1], &at.sin_addr) != 1)
-		return 2;
-	setsockopt(tcp, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
-	if (bind(tcp, (struct sockaddr *)&at, sizeof(at)) < 0 || listen(tcp, 4) < 0 ||
-	    bind(udp, (struct sockaddr *)&at, sizeof(at)) < 0) {
-		perror(argv[1]);
-		return 1;
-	}
-	puts("ready");
-	fflush(stdout);
-	for (;;) {
-		struct pollfd fds[2] = { { .fd = tcp, .events = POLLIN },
-					 { .fd = udp, .events = POLLIN } };
+	while (poll(fds, 2, -1) >= 0) {
+		if (fds[1].revents)
+			echo_datagram(server->udp);
+		int fd = fds[0].revents ? accept4(server->tcp, NULL, NULL, SOCK_CLOEXEC) : -1;
 
-		if (poll(fds, 2, -1) < 0)
-			return 1;
-		if (fds[1].revents) {
-			struct sockaddr_in from;
-			socklen_t length = sizeof(from);
-			ssize_t n = recvfrom(udp, buffer, sizeof(buffer), 0,
-					     (struct sockaddr *)&from, &length);
-
-			if (n >= 0)
-				sendto(udp, buffer, (size_t)n, 0, (struct sockaddr *)&from, length);
-		}
-		if (fds[0].revents) {
-			int fd = accept4(tcp, NULL, NULL, SOCK_CLOEXEC);
-
-			if (fd >= 0)
-				serve(fd);
-			if (fd >= 0)
-				close(fd);
-		}
+		if (fd < 0)
+			continue;
+		serve(fd);
+		close(fd);
 	}
 }

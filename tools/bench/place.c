@@ -3,24 +3,23 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/loop.h>
 #include <sched.h>
 #include <spawn.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/ioctl.h>
 #include <sys/mount.h>
 #include <sys/sendfile.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
+#include "tools/bench/hostdev.h"
 #include "vmm/util.h"
 
 /* Where the place hangs in our mount namespace for a moment: a directory that every system has. */
 #define MOUNT_POINT "/tmp"
 /* For cold caches; sparse. */
-#define IMAGE_BYTES (1 * (off_t)GIB)
+#define COLD_MIB 1024
 
 int place_add(struct place *place, const char *from, const char *to, bool program, struct error *err)
 {
@@ -169,31 +168,21 @@ static int make_mount(const char *type, const char *source, struct error *err)
 	return mount_fd < 0 ? error_sys(err, errno, "mount a %s", type) : mount_fd;
 }
 
-/* A loop device over an unnamed file of /var/tmp; it ends with its last user. */
+/* An ext4 on a file without a name in /var/tmp; the loop device ends with the mount. */
 static int make_cold_mount(struct error *err)
 {
-	cleanup_close int image = open("/var/tmp", O_RDWR | O_TMPFILE | O_CLOEXEC, 0600);
-	cleanup_close int control = open("/dev/loop-control", O_RDWR | O_CLOEXEC);
-	int number = control < 0 ? -1 : ioctl(control, LOOP_CTL_GET_FREE);
-	struct loop_config config = { .fd = (unsigned int)image, .info.lo_flags = LO_FLAGS_AUTOCLEAR };
-	char device[32];
+	struct hostdev_disk disk;
+	int rc = hostdev_disk_open(&disk, "/var/tmp", 0, COLD_MIB, err);
 
-	if (image < 0 || ftruncate(image, IMAGE_BYTES) < 0)
-		return error_sys(err, errno, "--cache cold: a file in \"/var/tmp\"");
-	if (number < 0)
-		return error_sys(err, errno, "--cache cold: \"/dev/loop-control\"");
-	snprintf(device, sizeof(device), "/dev/loop%d", number);
-	cleanup_close int loop = open(device, O_RDWR | O_CLOEXEC);
-
-	if (loop < 0 || ioctl(loop, LOOP_CONFIGURE, &config) < 0)
-		return error_sys(err, errno, "--cache cold: \"%s\"", device);
-	const char *const argv[] = { "mke2fs", "-q", "-t", "ext4", "-O", "^has_journal", device, NULL };
+	if (rc < 0)
+		return error_wrap(err, "--cache cold");
+	const char *const argv[] = { "mke2fs", "-q", "-t", "ext4", "-O", "^has_journal", disk.path, NULL };
 	cleanup_free char *said = place_output_of(argv);
 
-	if (!said)
-		return error_set(err, ENOENT, "--cache cold: mke2fs (Debian's package e2fsprogs) failed on %s",
-				 device);
-	return make_mount("ext4", device, err);
+	rc = said ? make_mount("ext4", disk.path, err)
+		  : error_set(err, ENOENT, "--cache cold: mke2fs (Debian's package e2fsprogs) failed on %s", disk.path);
+	hostdev_disk_close(&disk);
+	return rc;
 }
 
 static int fill(struct place *place, int root, struct error *err)

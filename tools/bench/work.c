@@ -13,6 +13,9 @@ static const struct {
 	int (*run)(struct bench *bench, struct error *err);
 } benches[] = {
 	{ "boot", bench_do_boot },
+	{ "io", bench_do_io },
+	{ "net", bench_do_net },
+	{ "density", bench_do_density },
 };
 
 void bench_progress(const struct bench *bench, unsigned int round, const char *subject)
