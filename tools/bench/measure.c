@@ -266,10 +266,26 @@ static const char *why_not(bool linux_guest)
 	return report_first_bad(&report);
 }
 
+/* Minutes before it is written: whether it can be. NULL: nothing to write. */
+static int check_output(const char *path, struct error *err)
+{
+	const char *slash = path ? strrchr(path, '/') : NULL;
+	cleanup_free char *directory = !slash ? strdup(".") : strndup(path, (size_t)(slash - path) + 1);
+
+	if (!path || !directory || access(path, W_OK) == 0 || (errno == ENOENT && access(directory, W_OK) == 0))
+		return 0;
+	return error_sys(err, errno, "write \"%s\"", path);
+}
+
 static int measure(const struct bench_options *o, struct bench_result **result, struct error *err)
 {
 	struct bench_files files;
 	int rc = find_files(&files, o, err);
+
+	if (rc == 0)
+		rc = check_output(o->html, err);
+	if (rc == 0)
+		rc = check_output(o->svg, err);
 	const char *why = rc == 0 ? why_not(!o->reset_guest) : NULL;
 
 	if (rc == 0 && why) {
