@@ -329,6 +329,7 @@ int vm_prepare(struct vm *vm, const struct config *config, const struct vm_optio
 	vm->stages.start = options->start_ns;
 	vm->stages.jail = options->jail_start_ns;
 	vm->stages.jail_cpu_ns = options->jail_cpu_ns;
+	vm->stages.configured = monotonic_ns();
 	vm->before_exec_ns = options->before_exec_ns;
 	vm->loop.epoll_fd = vm->kvm.fd = vm->kvm.vm_fd = vm->signals.fd = -1;
 	vm->metrics.fd = vm->metrics.timer_fd = -1;
@@ -348,6 +349,7 @@ int vm_prepare(struct vm *vm, const struct config *config, const struct vm_optio
 		rc = prepare_memory(vm, err);
 	if (rc == 0)
 		rc = prepare_kernel(vm, err);
+	vm->stages.loaded = monotonic_ns();
 	if (rc == 0)
 		rc = prepare_legacy(vm, err);
 	if (rc == 0)

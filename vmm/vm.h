@@ -36,6 +36,8 @@ struct vm_stages {
 	uint64_t jail;        /* the jailer's start, if one said so */
 	uint64_t jail_cpu_ns; /* CPU time from there to main's first line, no milestone */
 	uint64_t start;       /* main's first line */
+	uint64_t configured;  /* config read, log open, what the process gives up given up */
+	uint64_t loaded;      /* kernel in memory */
 	uint64_t prepared;    /* config read, files open, kernel in memory */
 	uint64_t built;       /* KVM VM complete */
 	uint64_t running;     /* vCPU threads released: the guest's first instruction follows */

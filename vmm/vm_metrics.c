@@ -29,7 +29,8 @@ static json_t *stages(const struct vm *vm)
 	const struct {
 		const char *name;
 		uint64_t at;
-	} all[] = { { "prepared_ns", s->prepared },     { "built_ns", s->built },
+	} all[] = { { "configured_ns", s->configured }, { "loaded_ns", s->loaded },
+		    { "prepared_ns", s->prepared },     { "built_ns", s->built },
 		    { "running_ns", s->running },       { "guest_ready_ns", s->guest_ready },
 		    { "ended_ns", s->ended } };
 	json_t *object = json_object();

@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "tools/bench/measure.h"
 #include "tools/mote/mote.h"
 #include "vmm/util.h"
 
@@ -15,6 +16,11 @@ static const struct {
 	int (*function)(int argc, char *argv[]);
 	const char *summary;
 } subcommands[] = {
+	{ "boot", bench_measure, "starts: stages, exits, system calls" },
+	{ "io", bench_measure, "disks" },
+	{ "net", bench_measure, "networks" },
+	{ "density", bench_measure, "memory of idle microVMs" },
+	{ "fork", bench_fork, "(not yet: mote has no snapshots)" },
 	{ "show", bench_show, "print or draw a result that was kept" },
 	{ "compare", bench_compare_command, "say what changed between two results" },
 	{ "budget", bench_budget_command, "say whether a result is within what it may cost" },
