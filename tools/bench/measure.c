@@ -38,6 +38,8 @@ static void files_release(struct bench_files *files)
 	free(files->reset);
 	free(files->bzimage);
 	free(files->system_map);
+	for (unsigned int i = 0; i < BENCH_RUN_FILES; i++)
+		free(files->run[i]);
 }
 
 /* What lies beside the kernel under a name of the same kind: DIR/System.map-SUFFIX; NULL: nothing. */
@@ -70,6 +72,11 @@ static int find_files(struct bench_files *files, const struct bench_options *o, 
 	files->reset = files->init ? mote_find("bench-reset.elf", err) : NULL;
 	files->bzimage = beside(files->kernel, "bzImage");
 	files->system_map = beside(files->kernel, "System.map");
+	for (unsigned int i = 0; files->reset && i < BENCH_RUN_FILES; i++) {
+		struct error ignored;
+
+		files->run[i] = i == 0 ? realpath("/proc/self/exe", NULL) : mote_find(bench_run_files[i], &ignored);
+	}
 	return files->reset ? 0 : -err->errnum;
 }
 
@@ -254,7 +261,7 @@ static const char *why_not(bool linux_guest)
 	static struct report report;
 
 	if (!linux_guest)
-		return access("/dev/kvm", R_OK | W_OK) == 0 ? NULL : strerror(errno);
+		return access("/dev/kvm", R_OK | W_OK) == 0 ? NULL : "\"/dev/kvm\" isn't there or isn't yours";
 	doctor_check_kvm(&report);
 	return report_first_bad(&report);
 }
