@@ -8,7 +8,7 @@
 #include "tools/bench/text.h"
 #include "vmm/util.h"
 
-#define BINS	 88 /* 10 px each */
+#define BINS	 85 /* 10 px each */
 #define ROW	 56.0
 #define TALLEST	 40.0
 #define LEAST_SPAN 0.02 /* of the scale, as part of the largest value */
