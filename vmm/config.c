@@ -217,13 +217,10 @@ static int validate_rate_limiters(const struct config *config, struct error *err
 	return 0;
 }
 
-int config_validate(const struct config *config, struct error *err)
+int config_validate_objects(const struct config *config, struct error *err)
 {
-	int ret;
+	int ret = validate_machine(&config->machine, err);
 
-	if (!config->boot_source.kernel_image_path)
-		return error_set(err, EINVAL, "missing key \"boot-source\"");
-	ret = validate_machine(&config->machine, err);
 	if (!ret)
 		ret = validate_device_count(config, err);
 	if (!ret)
@@ -233,4 +230,11 @@ int config_validate(const struct config *config, struct error *err)
 	if (!ret)
 		ret = validate_rate_limiters(config, err);
 	return ret;
+}
+
+int config_validate(const struct config *config, struct error *err)
+{
+	if (!config->boot_source.kernel_image_path)
+		return error_set(err, EINVAL, "missing key \"boot-source\"");
+	return config_validate_objects(config, err);
 }

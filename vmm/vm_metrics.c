@@ -163,7 +163,8 @@ void vm_fill_metrics(void *context, json_t *root)
 
 	json_object_set_new(root, "stages", stages(vm));
 	json_object_set_new(root, "vcpu", exits(vm));
-	json_object_set_new(root, "uart", serial(vm));
+	if (vm->has_serial)
+		json_object_set_new(root, "uart", serial(vm));
 	json_object_set_new(root, "process", process(vm));
 	for (unsigned int i = 0; i < vm->n_virtio; i++) {
 		const struct virtio_device *device = vm->virtio[i].device;
