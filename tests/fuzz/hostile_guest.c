@@ -13,7 +13,7 @@
 #define MMIO_BASE      0xc0001000ull
 #define SLOT_SIZE      512u
 #define HEADER_GPA     (GUEST_BUFFERS - GUEST_HEADER_MAX)
-#define DEVICE_STATE   64
+#define DEVICE_STATE   256
 #define OPERATIONS_MAX 512
 
 /*
