@@ -15,6 +15,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "devices/backend/rate_limiter.h"
 #include "devices/legacy/i8042.h"
 #include "devices/legacy/platform.h"
 #include "devices/legacy/serial.h"
@@ -127,6 +128,9 @@ void vm_end(struct vm *vm, enum vm_end end, const char *detail);
 
 /* Stop what runs, complete what is in flight, give everything back. */
 void vm_release(struct vm *vm);
+
+/* What the configuration, or an update of it, says, as devices take it. */
+struct rate_limits vm_rate_limits(const struct config_rate_limiter *limiter);
 
 /* Fill the metrics object: stages, exits, devices. Any time after vm_init. */
 void vm_fill_metrics(void *vm, json_t *root);
