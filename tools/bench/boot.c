@@ -15,8 +15,22 @@
 #include "tools/bench/start.h"
 #include "vmm/util.h"
 
-enum { TO_MARK, TO_OUTPUT, TOTAL, KERNEL, CPU, INSTRUCTIONS, PAGE_FAULTS, EXITS, TO_USER, SYSTEM_CALLS, BYTES, UNTRACED, TRACED,
-       FIGURES };
+enum {
+	TO_MARK,
+	TO_OUTPUT,
+	TOTAL,
+	KERNEL,
+	CPU,
+	INSTRUCTIONS,
+	PAGE_FAULTS,
+	EXITS,
+	TO_USER,
+	SYSTEM_CALLS,
+	BYTES,
+	UNTRACED,
+	TRACED,
+	FIGURES
+};
 
 static const struct {
 	const char *name, *title, *unit;
