@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* libFuzzer: the API's requests: bytes of a client in any pieces, before and after the start. */
+#include <errno.h>
 #include <jansson.h>
 
 #include "input.h"
