@@ -14,12 +14,11 @@ from pathlib import Path
 import pytest
 import requests_unixsocket
 
-from conftest import BUILD, CONSOLE, INITRD, KERNEL, ROOT, TIMEOUT, Result, config, wait_for
+from api_cases import AFTER, BEFORE, MISSING, POST
+from conftest import BUILD, CONSOLE, KERNEL, ROOT, TIMEOUT, config, wait_for
 
 GUESTS = BUILD / "guests"
 INIT = CONSOLE + " quiet root=/dev/vda rootfstype=erofs ro init=/bin/sh"
-POST = "The requested operation is not supported after starting the microVM."
-PRE = "The requested operation is not supported before starting the microVM."
 
 
 class Client:
@@ -220,6 +219,44 @@ def test_a_start_that_fails_can_be_repeated(monitor, tmp_path):
     assert len(counts) == 1     # the client keeps a connection for each path
     boot(client, GUESTS / "reset.elf")
     vmm.end()
+
+
+# ---- what is refused ----
+
+def wrong_answers(client, cases):
+    return [(method, path, body, got) for method, path, body, message in cases
+            if (got := client.call(method, path, body)) != (400, message)]
+
+
+def missing_cases():
+    return [(method, path, None if method in ("GET", "DELETE") else {},
+             f"{what} not supported by this version yet.") for what, routes in MISSING.items()
+            for method, path in routes]
+
+
+def test_bad_requests_before_the_start(monitor):
+    client = monitor().client
+    before = client.get("/vm/config")
+    assert wrong_answers(client, BEFORE) == []
+    assert wrong_answers(client, missing_cases()) == []
+    assert client.get("/vm/config") == before
+    assert client.state == "Not started"
+
+
+def test_bad_requests_after_the_start(monitor):
+    client = monitor().client
+    boot(client, GUESTS / "spin.elf")
+    before = client.get("/vm/config")
+    assert wrong_answers(client, AFTER) == []
+    assert wrong_answers(client, missing_cases()) == []
+    assert client.get("/vm/config") == before
+    assert client.state == "Running"
+
+
+def test_there_are_enough_cases_and_each_is_a_different_one():
+    for cases in (BEFORE, AFTER):
+        assert len({repr(case) for case in cases}) == len(cases)
+    assert len(BEFORE) + len(AFTER) + len(missing_cases()) >= 200
 
 
 # ---- the socket ----
