@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 import requests_unixsocket
+import yaml
 
 from api_cases import AFTER, BEFORE, MISSING, POST
 from conftest import BUILD, CONSOLE, KERNEL, ROOT, TIMEOUT, config, wait_for
@@ -251,6 +252,40 @@ def test_bad_requests_after_the_start(monitor):
     assert wrong_answers(client, missing_cases()) == []
     assert client.get("/vm/config") == before
     assert client.state == "Running"
+
+
+WRONG = {"string": 1, "integer": "x", "boolean": "x", "object": 1, "array": 1}
+
+
+def bodies_of_the_description():
+    """(method, path, schema) of each request whose body openapi.yaml describes, references resolved."""
+    api = yaml.safe_load((Path(__file__).resolve().parents[2] / "vmm/api/openapi.yaml").read_text())
+    schemas = api["components"]["schemas"]
+
+    def resolved(schema):
+        return schemas[schema["$ref"].rsplit("/", 1)[1]] if "$ref" in schema else schema
+
+    for path, operations in api["paths"].items():
+        for method, operation in operations.items():
+            if "requestBody" in operation:
+                schema = resolved(operation["requestBody"]["content"]["application/json"]["schema"])
+                keys = {key: resolved(value)["type"] for key, value in schema["properties"].items()}
+                yield method.upper(), path, keys, schema.get("required", [])
+
+
+def test_the_description_names_the_keys_that_the_monitor_takes(monitor):
+    """Keys are taken in order, and each with a wrong type is refused for its type, not as unknown."""
+    client = monitor().client
+    for method, path, keys, required in bodies_of_the_description():
+        path = path.replace("{id}", "a")
+        if path == "/vm":
+            continue    # its state comes first
+        for key, kind in keys.items():
+            status, message = client.call(method, path, {key: WRONG[kind]})
+            assert status == 400 and f"{key}: " in message and "unknown" not in message, (path, key, message)
+        for key in required:
+            status, message = client.call(method, path, {} if method == "PUT" else {"x": 1})
+            assert status == 400 and f'missing key "{required[0]}"' in message, (path, key, message)
 
 
 def test_there_are_enough_cases_and_each_is_a_different_one():
