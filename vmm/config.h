@@ -170,8 +170,7 @@ int config_load_json(struct config *config, const char *path, struct error *err)
 
 /*
  * The rules that concern more than one value or the host: required objects, uniqueness, numbers of
- * devices, SMT, huge page multiples, more memory than the host has, rate limiters (which the
- * devices don't have yet). Errors: -EINVAL, -EOPNOTSUPP.
+ * devices, SMT, huge page multiples, more memory than the host has. Errors: -EINVAL.
  */
 int config_validate(const struct config *config, struct error *err);
 

@@ -122,6 +122,20 @@ static int prepare_kernel(struct vm *vm, struct error *err)
 	return rc < 0 ? error_wrap(err, "boot-source") : 0;
 }
 
+static struct rate_limit rate_limit(const struct config_token_bucket *bucket)
+{
+	return (struct rate_limit){ .given = bucket->set,
+				    .size = bucket->size,
+				    .one_time_burst = bucket->one_time_burst,
+				    .refill_ms = bucket->refill_time_ms };
+}
+
+struct rate_limits vm_rate_limits(const struct config_rate_limiter *limiter)
+{
+	return (struct rate_limits){ .bandwidth = rate_limit(&limiter->bandwidth),
+				     .ops = rate_limit(&limiter->ops) };
+}
+
 /* The guest's console is stdin and stdout, or the output file or FIFO of the configuration. */
 static int prepare_serial(struct vm *vm, struct error *err)
 {
@@ -138,9 +152,12 @@ static int prepare_serial(struct vm *vm, struct error *err)
 
 static int prepare_legacy(struct vm *vm, struct error *err)
 {
+	const struct rate_limit limit = rate_limit(&vm->config->serial.rate_limiter);
 	int rc = prepare_serial(vm, err);
 
 	vm->has_serial = rc == 0;
+	if (rc == 0)
+		serial_set_limit(&vm->serial, &limit);
 	if (rc == 0)
 		rc = i8042_init(&vm->i8042, on_i8042_reset, vm, err);
 	vm->has_i8042 = rc == 0;
@@ -190,6 +207,7 @@ static int add_drive(struct vm *vm, const struct config_drive *drive, struct err
 		/* No thread of ours may make another one once the guest runs. */
 		.start_thread = true,
 		.thread_rules = vm->thread_rules,
+		.limits = vm_rate_limits(&drive->rate_limiter),
 	};
 	struct virtio_device *device;
 	int rc = virtio_blk_create(&options, &vm->memory, &vm->loop, &device, err);
@@ -204,6 +222,8 @@ static int add_net(struct vm *vm, const struct config_net *net, struct error *er
 		.tap_name = net->host_dev_name,
 		.has_mac = net->has_mac,
 		.mtu = net->mtu,
+		.rx_limits = vm_rate_limits(&net->rx_rate_limiter),
+		.tx_limits = vm_rate_limits(&net->tx_rate_limiter),
 	};
 	struct virtio_device *device;
 
@@ -233,11 +253,21 @@ static int add_vsock(struct vm *vm, const struct config_vsock *vsock, struct err
 	return rc < 0 ? rc : attach_virtio(vm, device, err);
 }
 
+static int add_entropy(struct vm *vm, const struct config_entropy *entropy, struct error *err)
+{
+	const struct rate_limits limits = vm_rate_limits(&entropy->rate_limiter);
+	struct virtio_device *device;
+	int rc = virtio_rng_create("entropy", &vm->memory, &vm->loop, &device, err);
+
+	if (rc == 0)
+		rc = attach_virtio(vm, device, err);
+	return rc < 0 ? rc : virtio_rng_set_limits(device, &limits, err);
+}
+
 /* Firecracker's order: the root drive first, so that it is /dev/vda. */
 static int prepare_virtio(struct vm *vm, struct error *err)
 {
 	const struct config *c = vm->config;
-	struct virtio_device *device;
 	int rc = 0;
 
 	for (unsigned int pass = 0; pass < 2; pass++)
@@ -248,11 +278,8 @@ static int prepare_virtio(struct vm *vm, struct error *err)
 		rc = add_net(vm, &c->nets[i], err);
 	if (rc == 0 && c->vsock.set)
 		rc = add_vsock(vm, &c->vsock, err);
-	if (rc == 0 && c->entropy.set) {
-		rc = virtio_rng_create("entropy", &vm->memory, &vm->loop, &device, err);
-		if (rc == 0)
-			rc = attach_virtio(vm, device, err);
-	}
+	if (rc == 0 && c->entropy.set)
+		rc = add_entropy(vm, &c->entropy, err);
 	return rc;
 }
 
@@ -327,6 +354,7 @@ int vm_init(struct vm *vm, const struct vm_options *options, struct error *err)
 	vm->stages.start = options->start_ns;
 	vm->stages.jail = options->jail_start_ns;
 	vm->stages.jail_cpu_ns = options->jail_cpu_ns;
+	vm->stages.configured = monotonic_ns();
 	vm->before_exec_ns = options->before_exec_ns;
 	vm->loop.epoll_fd = vm->kvm.fd = vm->kvm.vm_fd = vm->signals.fd = -1;
 	vm->metrics.fd = vm->metrics.timer_fd = -1;
@@ -362,6 +390,7 @@ int vm_prepare(struct vm *vm, const struct config *config, struct error *err)
 	rc = prepare_memory(vm, err);
 	if (rc == 0)
 		rc = prepare_kernel(vm, err);
+	vm->stages.loaded = monotonic_ns();
 	if (rc == 0)
 		rc = prepare_legacy(vm, err);
 	if (rc == 0)

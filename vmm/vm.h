@@ -15,6 +15,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "devices/backend/rate_limiter.h"
 #include "devices/legacy/i8042.h"
 #include "devices/legacy/platform.h"
 #include "devices/legacy/serial.h"
@@ -38,6 +39,8 @@ struct vm_stages {
 	uint64_t jail;        /* the jailer's start, if one said so */
 	uint64_t jail_cpu_ns; /* CPU time from there to main's first line, no milestone */
 	uint64_t start;       /* main's first line */
+	uint64_t configured;  /* config read, log open, what the process gives up given up */
+	uint64_t loaded;      /* kernel in memory */
 	uint64_t prepared;    /* config read, files open, kernel in memory */
 	uint64_t built;       /* KVM VM complete */
 	uint64_t running;     /* vCPU threads released: the guest's first instruction follows */
@@ -125,6 +128,9 @@ void vm_end(struct vm *vm, enum vm_end end, const char *detail);
 
 /* Stop what runs, complete what is in flight, give everything back. */
 void vm_release(struct vm *vm);
+
+/* What the configuration, or an update of it, says, as devices take it. */
+struct rate_limits vm_rate_limits(const struct config_rate_limiter *limiter);
 
 /* Fill the metrics object: stages, exits, devices. Any time after vm_init. */
 void vm_fill_metrics(void *vm, json_t *root);

@@ -242,9 +242,6 @@ CASES = [
          config=base_config(drives=[{**DRIVE, "drive_id": "../x"}])),
     Case("later version's object", in_file(f"balloon: {NOT_YET}"),
          config=base_config(balloon={"amount_mib": 1, "deflate_on_oom": False})),
-    Case("rate limit", exactly("drives[0]: rate_limiter: rate limits are " + NOT_YET),
-         config=base_config(drives=[{**DRIVE, "rate_limiter": {
-             "ops": {"size": 100, "refill_time": 1000}}}])),
     Case("vhost-user", in_file("drives[0]: socket: vhost-user drives are not supported by this "
                                "version"),
          config=base_config(drives=[{**DRIVE, "socket": "/run/s"}])),

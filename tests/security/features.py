@@ -208,16 +208,21 @@ UNBIND = "; ".join(
     for driver in ("virtio_net", "vmw_vsock_virtio_transport"))
 
 
+# Few enough for a guest to wait, and often enough to go on.
+LIMIT = {"ops": {"size": 4, "refill_time": 20}}
+
+
 def linux_with_everything(directory, variant, root, disks, tap):
     uds = directory / "v.sock"
     listener = socket.socket(socket.AF_UNIX)
     listener.bind(f"{uds}_6000")
     listener.listen()
     conf = config(
-        KERNEL, INIT, cpus=2, entropy={}, vsock={"guest_cid": 3, "uds_path": str(uds)},
-        network_interfaces=[{"iface_id": "eth0", "host_dev_name": tap}],
+        KERNEL, INIT, cpus=2, entropy={"rate_limiter": LIMIT}, vsock={"guest_cid": 3, "uds_path": str(uds)},
+        network_interfaces=[{"iface_id": "eth0", "host_dev_name": tap, "rx_rate_limiter": LIMIT,
+                             "tx_rate_limiter": LIMIT}],
         drives=[drive("root", root, "Sync", is_read_only=True), drive("b", disks["loop"], "Async"),
-                drive("c", disks["file"], "Sync"), drive("d", disks["buffered"], "Async"),
+                drive("c", disks["file"], "Sync", rate_limiter=LIMIT), drive("d", disks["buffered"], "Async"),
                 drive("e", disks["fat"], "Async")],
         metrics={"metrics_path": str(directory / "metrics")},
         logger={"log_path": str(directory / "log"), "level": "Debug"})
