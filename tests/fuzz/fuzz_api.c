@@ -39,6 +39,23 @@ static int when_started(void *context, struct error *err)
 	return error_set(err, EIO, "failed");
 }
 
+static int limit_drive(void *context, const char *id, const struct config_rate_limiter *limits,
+		       struct error *err)
+{
+	(void)limits;
+	must(*id);
+	return when_started(context, err);
+}
+
+static int limit_net(void *context, const char *id, const struct config_rate_limiter *rx,
+		     const struct config_rate_limiter *tx, struct error *err)
+{
+	(void)rx;
+	(void)tx;
+	must(*id);
+	return when_started(context, err);
+}
+
 static int open_log(void *context, const struct config_logger *logger, struct error *err)
 {
 	(void)err;
@@ -55,7 +72,8 @@ static int open_metrics(void *context, const struct config_metrics *metrics, str
 
 static const struct api_actions actions = {
 	.state = state, .start = start, .pause = pause_vm, .resume = when_started,
-	.flush_metrics = when_started, .ctrl_alt_del = when_started, .open_log = open_log,
+	.flush_metrics = when_started, .ctrl_alt_del = when_started,
+	.limit_drive = limit_drive, .limit_net = limit_net, .open_log = open_log,
 	.open_metrics = open_metrics,
 };
 

@@ -32,8 +32,6 @@ def types(path, body, key, wanted, name, wrong):
 NOT_STRING = ["an integer", "true", "an array", "an object"]
 NOT_NUMBER = ["a string", "true", "an array", "a number with a fraction or an exponent"]
 NOT_BOOL = ["a string", "an integer", "an object"]
-LIMITS = "rate limits are not supported yet by this version"
-LIMIT = {"bandwidth": {"size": 1, "refill_time": 100}}
 ENDS = "has more than ASCII letters, digits and _"
 
 # (method, path, body, message): before the start, all 400.
@@ -128,7 +126,6 @@ BEFORE = [
     ("PUT", "/drives/a", drive(io_engine="Uring"), 'drive: io_engine: "Uring" is none of "Sync", "Async"'),
     ("PUT", "/drives/a", drive(partuuid="a b"), "drive: partuuid: has a space or a quotation mark"),
     ("PUT", "/drives/a", drive(socket="/s"), "drive: socket: vhost-user drives are not supported by this version"),
-    ("PUT", "/drives/a", drive(rate_limiter=LIMIT), f"drives[0]: rate_limiter: {LIMITS}"),
     ("PUT", "/drives/a", drive(rate_limiter={"ops": {"size": 1}}),
      'drive: rate_limiter: ops: missing key "refill_time"'),
     ("PUT", "/drives/a", drive(rate_limiter={"ops": {"size": -1, "refill_time": 1}}),
@@ -151,8 +148,6 @@ BEFORE = [
      'network-interface: guest_mac: "07:00:ac:10:00:02" is not the address of one station'),
     ("PUT", "/network-interfaces/a", net(mtu=67), "network-interface: mtu: 67 is out of range (68 to 65535)"),
     ("PUT", "/network-interfaces/a", net(mtu=65536), "network-interface: mtu: 65536 is out of range (68 to 65535)"),
-    ("PUT", "/network-interfaces/a", net(rx_rate_limiter=LIMIT), f"network-interfaces[0]: rx_rate_limiter: {LIMITS}"),
-    ("PUT", "/network-interfaces/a", net(tx_rate_limiter=LIMIT), f"network-interfaces[0]: tx_rate_limiter: {LIMITS}"),
     *types("/network-interfaces/a", net(), "host_dev_name", "a string", "network-interface", NOT_STRING),
     *types("/network-interfaces/a", net(), "guest_mac", "a string", "network-interface", NOT_STRING),
     *types("/network-interfaces/a", net(), "mtu", "an integer", "network-interface", NOT_NUMBER),
@@ -166,8 +161,12 @@ BEFORE = [
      "vsock: uds_path: is 97 bytes long, at most 96 are allowed"),
     *types("/vsock", {"uds_path": "v"}, "guest_cid", "an integer", "vsock", NOT_NUMBER),
     *types("/vsock", {"guest_cid": 3}, "uds_path", "a string", "vsock", NOT_STRING),
-    ("PUT", "/entropy", {"rate_limiter": LIMIT}, f"entropy: rate_limiter: {LIMITS}"),
-    ("PUT", "/serial", {"rate_limiter": {"size": 1, "refill_time": 1}}, f"serial: rate_limiter: {LIMITS}"),
+    *[("PUT", path, body, f'{name}: missing key "size"') for path, body, name in (
+        ("/entropy", {"rate_limiter": {"ops": {"refill_time": 1}}}, "entropy: rate_limiter: ops"),
+        ("/serial", {"rate_limiter": {"refill_time": 1}}, "serial: rate_limiter"),
+        ("/network-interfaces/a", net(rx_rate_limiter={"bandwidth": {}}), "network-interface: rx_rate_limiter: bandwidth"),
+        ("/network-interfaces/a", net(tx_rate_limiter={"ops": {}}), "network-interface: tx_rate_limiter: ops"))],
+    ("PUT", "/serial", {"rate_limiter": {"bandwidth": {}}}, 'serial: rate_limiter: unknown key "bandwidth"'),
     *types("/serial", {}, "serial_out_path", "a string", "serial", NOT_STRING),
     # logger, metrics
     ("PUT", "/logger", {"log_path": "/nope/log"}, 'log: open "/nope/log": No such file or directory'),
@@ -189,6 +188,8 @@ BEFORE = [
     ("PUT", "/actions", {"action_type": "InstanceStart"}, 'missing key "boot-source"'),
     ("PUT", "/actions", {"action_type": "FlushMetrics"}, PRE),
     ("PUT", "/actions", {"action_type": "SendCtrlAltDel"}, PRE),
+    ("PATCH", "/drives/a", {"drive_id": "a"}, PRE),
+    ("PATCH", "/network-interfaces/a", {"iface_id": "a"}, PRE),
     ("PATCH", "/vm", {"state": "Paused"}, PRE),
     ("PATCH", "/vm", {"state": "Resumed"}, PRE),
 ]
@@ -208,6 +209,14 @@ AFTER = [
     ("PUT", "/serial", {}, POST),
     ("PUT", "/logger", {}, POST),
     ("PUT", "/metrics", {"metrics_path": "m"}, POST),
+    ("PATCH", "/drives/a", {"drive_id": "a"}, "drive: names nothing to change"),
+    ("PATCH", "/drives/a", {"drive_id": "a", "rate_limiter": {}}, 'drive: there is none with the drive_id "a"'),
+    ("PATCH", "/drives/b", {"drive_id": "a", "rate_limiter": {}}, 'drive: drive_id: "a" is not the "b" of the path'),
+    ("PATCH", "/drives/a", drive(), 'drive: unknown key "is_root_device"'),
+    ("PATCH", "/network-interfaces/a", {"iface_id": "a"}, "network-interface: names nothing to change"),
+    ("PATCH", "/network-interfaces/a", {"iface_id": "a", "rx_rate_limiter": {}},
+     'network-interface: there is none with the iface_id "a"'),
+    ("PATCH", "/network-interfaces/a", net(), 'network-interface: unknown key "host_dev_name"'),
     ("PATCH", "/vm", {"state": "Running"}, 'vm: state: "Running" is none of "Paused", "Resumed"'),
     ("PATCH", "/vm", {}, 'vm: missing key "state"'),
     ("PATCH", "/vm", [], "vm: expected an object, got an array"),
@@ -226,6 +235,4 @@ MISSING = {
     "memory hotplug is": [("GET", "/hotplug/memory"), ("PUT", "/hotplug/memory"), ("PATCH", "/hotplug/memory")],
     "snapshots are": [("PUT", "/snapshot/create"), ("PUT", "/snapshot/load")],
     "removing devices is": [("DELETE", "/drives/a"), ("DELETE", "/network-interfaces/a"), ("DELETE", "/pmem/a")],
-    "rate limiters, which are all that can change in a network interface, are": [
-        ("PATCH", "/network-interfaces/a")],
 }

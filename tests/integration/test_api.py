@@ -278,7 +278,7 @@ def test_the_description_names_the_keys_that_the_monitor_takes(monitor):
     client = monitor().client
     for method, path, keys, required in bodies_of_the_description():
         path = path.replace("{id}", "a")
-        if path == "/vm":
+        if path == "/vm" or (method == "PATCH" and "/a" in path):
             continue    # its state comes first
         for key, kind in keys.items():
             status, message = client.call(method, path, {key: WRONG[kind]})

@@ -69,6 +69,25 @@ static int ctrl_alt_del(void *context, struct error *err)
 	return did(context, "ctrl_alt_del", err);
 }
 
+static int limit_drive(void *context, const char *id, const struct config_rate_limiter *limits,
+		       struct error *err)
+{
+	char what[64];
+
+	snprintf(what, sizeof(what), "%s:%d%d", id, limits->bandwidth.set, limits->ops.set);
+	return did(context, what, err);
+}
+
+static int limit_net(void *context, const char *id, const struct config_rate_limiter *rx,
+		     const struct config_rate_limiter *tx, struct error *err)
+{
+	char what[64];
+
+	snprintf(what, sizeof(what), "%s:%d%d%d%d", id, rx->bandwidth.set, rx->ops.set,
+		 tx->bandwidth.set, tx->ops.set);
+	return did(context, what, err);
+}
+
 static int open_log(void *context, const struct config_logger *logger, struct error *err)
 {
 	(void)logger;
@@ -83,7 +102,8 @@ static int open_metrics(void *context, const struct config_metrics *metrics, str
 
 static const struct api_actions actions = {
 	.state = state_of, .start = start, .pause = pause_vm, .resume = resume_vm,
-	.flush_metrics = flush, .ctrl_alt_del = ctrl_alt_del, .open_log = open_log,
+	.flush_metrics = flush, .ctrl_alt_del = ctrl_alt_del, .limit_drive = limit_drive,
+	.limit_net = limit_net, .open_log = open_log,
 	.open_metrics = open_metrics,
 };
 
@@ -273,8 +293,8 @@ static void bad_bodies_are_refused_and_change_nothing(void **state)
 		{ "PUT /drives/a {\"drive_id\": \"a\", \"path_on_host\": \"/dev/null\", \"is_root_device\": true}",
 		  "drives[1]: is_root_device: drives[0] is the root already" },
 		{ "PUT /drives/a {\"drive_id\": \"a\", \"path_on_host\": \"/dev/null\", \"is_root_device\": false,"
-		  " \"rate_limiter\": {\"ops\": {\"size\": 1, \"refill_time\": 1}}}",
-		  "drives[1]: rate_limiter: rate limits are not supported yet by this version" },
+		  " \"rate_limiter\": {\"ops\": {\"size\": 1}}}",
+		  "drive: rate_limiter: ops: missing key \\\"refill_time\\\"" },
 		{ "PUT /drives/a {\"drive_id\": \"a\", \"is_root_device\": false, \"socket\": \"s\"}",
 		  "drive: socket: vhost-user drives are not supported by this version" },
 		{ "PUT /network-interfaces/b {\"iface_id\": \"b\", \"host_dev_name\": \"tap0\"}",
@@ -287,8 +307,8 @@ static void bad_bodies_are_refused_and_change_nothing(void **state)
 		  "vsock: guest_cid: 2 is out of range (3 to 4294967294)" },
 		{ "PUT /vsock {\"guest_cid\": 3}", "vsock: missing key \\\"uds_path\\\"" },
 		{ "PUT /entropy {\"rate\": 1}", "entropy: unknown key \\\"rate\\\"" },
-		{ "PUT /serial {\"rate_limiter\": {\"size\": 1, \"refill_time\": 5}}",
-		  "serial: rate_limiter: rate limits are not supported yet by this version" },
+		{ "PUT /serial {\"rate_limiter\": {\"bandwidth\": {}}}",
+		  "serial: rate_limiter: unknown key \\\"bandwidth\\\"" },
 		{ "PUT /logger {\"level\": \"Loud\"}",
 		  "logger: level: \\\"Loud\\\" is none of \\\"Off\\\", \\\"Error\\\", \\\"Warning\\\", \\\"Info\\\", "
 		  "\\\"Debug\\\", \\\"Trace\\\"" },
@@ -404,6 +424,45 @@ static void a_microvm_starts_once(void **state)
 	config_release(&f.config);
 }
 
+static void limits_can_change(void **state)
+{
+	struct fake f;
+
+	(void)state;
+	begin(&f);
+	done(&f, "PUT /drives/a {\"drive_id\": \"a\", \"path_on_host\": \"/dev/null\", \"is_root_device\": false, "
+		 "\"rate_limiter\": {\"ops\": {\"size\": 1, \"refill_time\": 2}}}");
+	done(&f, "PUT /network-interfaces/x " NET("x"));
+	refused(&f, "PATCH /drives/a {\"drive_id\": \"a\"}", BEFORE);
+	f.state = VM_STATE_RUNNING;
+	refused(&f, "PATCH /drives/a {\"drive_id\": \"a\"}", "drive: names nothing to change");
+	refused(&f, "PATCH /drives/b {\"drive_id\": \"a\", \"rate_limiter\": {}}",
+		"drive: drive_id: \\\"a\\\" is not the \\\"b\\\" of the path");
+	refused(&f, "PATCH /drives/b {\"drive_id\": \"b\", \"rate_limiter\": {}}",
+		"drive: there is none with the drive_id \\\"b\\\"");
+	refused(&f, "PATCH /drives/a {\"drive_id\": \"a\", \"is_read_only\": true}",
+		"drive: unknown key \\\"is_read_only\\\"");
+	refused(&f, "PATCH /drives/a {\"drive_id\": \"a\", \"path_on_host\": \"/dev/zero\"}",
+		"drive: path_on_host: another image is not supported by this version yet");
+	refused(&f, "PATCH /network-interfaces/x {\"iface_id\": \"x\"}", "network-interface: names nothing to change");
+	refused(&f, "PATCH /network-interfaces/y {\"iface_id\": \"y\", \"rx_rate_limiter\": {}}",
+		"network-interface: there is none with the iface_id \\\"y\\\"");
+	refused(&f, "PATCH /network-interfaces/x {\"iface_id\": \"x\", \"mtu\": 1500}",
+		"network-interface: unknown key \\\"mtu\\\"");
+	done(&f, "PATCH /drives/a {\"drive_id\": \"a\", \"rate_limiter\": {\"bandwidth\": {\"size\": 3, \"refill_time\": 4}}}");
+	done(&f, "PATCH /network-interfaces/x {\"iface_id\": \"x\", \"tx_rate_limiter\": {\"ops\": {\"size\": 5, \"refill_time\": 6}}}");
+	assert_string_equal(f.done, "a:10 x:0001 ");
+	assert_int_equal(f.config.drives[0].rate_limiter.ops.size, 1);
+	assert_int_equal(f.config.drives[0].rate_limiter.bandwidth.refill_time_ms, 4);
+	assert_int_equal(f.config.nets[0].tx_rate_limiter.ops.size, 5);
+	assert_false(f.config.nets[0].rx_rate_limiter.ops.set);
+	f.fails = true;
+	refused(&f, "PATCH /drives/a {\"drive_id\": \"a\", \"rate_limiter\": {\"ops\": {\"size\": 9, \"refill_time\": 9}}}",
+		"a:01: failed");
+	assert_int_equal(f.config.drives[0].rate_limiter.ops.size, 1);
+	config_release(&f.config);
+}
+
 static void logs_and_metrics_that_cannot_be_opened_are_not_configured(void **state)
 {
 	struct fake f;
@@ -450,6 +509,7 @@ int main(void)
 		cmocka_unit_test(requests_have_their_form),
 		cmocka_unit_test(the_rules_of_state_hold_for_every_route),
 		cmocka_unit_test(a_microvm_starts_once),
+		cmocka_unit_test(limits_can_change),
 		cmocka_unit_test(logs_and_metrics_that_cannot_be_opened_are_not_configured),
 		cmocka_unit_test(there_is_room_for_so_many_devices),
 	};
