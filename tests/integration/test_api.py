@@ -4,6 +4,7 @@ resumed and shut down over it, in a jail and without. Tables of requests: api_ca
 import json
 import os
 import select
+import shutil
 import signal
 import socket
 import stat
@@ -17,6 +18,9 @@ import yaml
 
 from api_cases import AFTER, BEFORE, MISSING, POST
 from conftest import BUILD, CONSOLE, KERNEL, ROOT, TIMEOUT, config, wait_for
+from jailing import GID, UID, world
+
+assert world    # a fixture
 
 GUESTS = BUILD / "guests"
 INIT = CONSOLE + " quiet root=/dev/vda rootfstype=erofs ro init=/bin/sh"
@@ -292,6 +296,81 @@ def test_there_are_enough_cases_and_each_is_a_different_one():
     for cases in (BEFORE, AFTER):
         assert len({repr(case) for case in cases}) == len(cases)
     assert len(BEFORE) + len(AFTER) + len(missing_cases()) >= 200
+
+
+# ---- limits, log, metrics ----
+
+def test_rate_limits_change_while_the_guest_runs(monitor, tmp_path):
+    disk = tmp_path / "disk"
+    disk.write_bytes(bytes(1 << 20))
+    client = monitor().client
+    client.put("/drives/d", drive_id="d", path_on_host=str(disk), is_root_device=False)
+    boot(client, GUESTS / "spin.elf")
+    for size in (1000, 0, 2000):
+        bucket = {"size": size, "one_time_burst": 0, "refill_time": 100}
+        client.patch("/drives/d", drive_id="d", rate_limiter={"bandwidth": bucket})
+        assert client.get("/vm/config")["drives"][0]["rate_limiter"] == {"bandwidth": bucket}
+    assert client.call("PATCH", "/drives/d", {"drive_id": "d", "path_on_host": str(disk)}) == (
+        400, "drive: path_on_host: another image is not supported by this version yet")
+
+
+def test_a_fifo_without_a_reader_stalls_nothing(monitor, tmp_path):
+    """Log and metrics lines are lost, and counted; the first reader sees the count."""
+    log, metrics = tmp_path / "log", tmp_path / "metrics"
+    os.mkfifo(log)
+    os.mkfifo(metrics)
+    client = monitor().client
+    client.put("/logger", log_path=str(log), level="Info")
+    client.put("/metrics", metrics_path=str(metrics), emit_id=True)
+    boot(client, GUESTS / "spin.elf")
+    for _ in range(300):    # more than a pipe holds of either
+        client.act("FlushMetrics")
+    assert client.state == "Running"
+    fd = os.open(metrics, os.O_RDONLY | os.O_NONBLOCK)
+    while select.select([fd], [], [], 0)[0] and len(os.read(fd, 1 << 20)) > 0:
+        pass
+    client.act("FlushMetrics")
+    client.act("FlushMetrics")
+    lines = os.read(fd, 1 << 20).decode().splitlines()
+    os.close(fd)
+    last = json.loads(lines[-1])
+    assert last["id"] == "anonymous-instance"
+    assert last["logger"]["missed_metrics_count"] > 0
+    assert last["logger"]["missed_log_count"] > 0
+
+
+def test_metrics_and_log_of_the_command_line(monitor, tmp_path):
+    vmm = monitor("--log-path", tmp_path / "log", "--level", "Info", "--metrics-path", tmp_path / "metrics")
+    assert vmm.client.call("PUT", "/metrics", {"metrics_path": "m"}) == (400, "metrics: already open")
+    assert vmm.client.get("/vm/config")["metrics"] == {"metrics_path": str(tmp_path / "metrics"), "emit_id": False}
+    vmm.client.put("/logger", log_path=str(tmp_path / "other"), level="Info")
+    boot(vmm.client, GUESTS / "reset.elf")
+    vmm.end()
+    assert "InstanceStart" not in (tmp_path / "log").read_text()
+    assert "InstanceStart" in (tmp_path / "other").read_text()
+    assert json.loads((tmp_path / "metrics").read_text())["stages"]["running_ns"] > 0
+
+
+# ---- in a jail ----
+
+def test_in_a_jail(world, tmp_path):
+    """The API's socket lies in the jail's root, which its user can write; nothing of it stays."""
+    world.probe = world.install(BUILD / "mote-vmm")
+    root = world.base / "mote-vmm/a/root"
+    root.mkdir(parents=True)
+    os.chown(root, UID, GID)
+    shutil.copy(GUESTS / "keyboard.elf", root / "guest.elf")
+    vmm = Monitor(root, command=world.command(args=["--api-sock", "/api.socket"]))
+    world.started.append(vmm.process)
+    st = vmm.path.stat()
+    assert (st.st_uid, st.st_gid) == (UID, GID)
+    boot(vmm.client, "/guest.elf")
+    vmm.client.patch("/vm", state="Paused")
+    assert vmm.client.state == "Paused"
+    vmm.client.patch("/vm", state="Resumed")
+    vmm.client.act("SendCtrlAltDel")
+    out, err = vmm.end()
+    assert (out, err) == (b"\x1d\x38\xe0\x53", b"")
 
 
 # ---- the socket ----

@@ -343,7 +343,10 @@ def by_api(directory, variant):
 
     put("/boot-source", {"kernel_image_path": str(GUESTS / "spin.elf"), "boot_args": "x"})
     put("/metrics", {"metrics_path": str(directory / "api.metrics")})
+    (directory / "api.disk").write_bytes(bytes(1 << 20))
+    put("/drives/d", {"drive_id": "d", "path_on_host": str(directory / "api.disk"), "is_root_device": False})
     put("/actions", {"action_type": "InstanceStart"})
+    put("/drives/d", {"drive_id": "d", "rate_limiter": {"ops": {"size": 1, "refill_time": 100}}}, "PATCH")
     put("/vm", {"state": "Paused"}, "PATCH")
     put("/vm", {"state": "Resumed"}, "PATCH")
     put("/actions", {"action_type": "FlushMetrics"})
