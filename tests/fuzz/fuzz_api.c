@@ -47,6 +47,12 @@ static int limit_drive(void *context, const char *id, const struct config_rate_l
 	return when_started(context, err);
 }
 
+static int look_at_drive(void *context, const char *id, const char *path, struct error *err)
+{
+	must(*id && *path);
+	return when_started(context, err);
+}
+
 static int limit_net(void *context, const char *id, const struct config_rate_limiter *rx,
 		     const struct config_rate_limiter *tx, struct error *err)
 {
@@ -73,7 +79,7 @@ static int open_metrics(void *context, const struct config_metrics *metrics, str
 static const struct api_actions actions = {
 	.state = state, .start = start, .pause = pause_vm, .resume = when_started,
 	.flush_metrics = when_started, .ctrl_alt_del = when_started,
-	.limit_drive = limit_drive, .limit_net = limit_net, .open_log = open_log,
+	.limit_drive = limit_drive, .look_at_drive = look_at_drive, .limit_net = limit_net, .open_log = open_log,
 	.open_metrics = open_metrics,
 };
 

@@ -310,8 +310,31 @@ def test_rate_limits_change_while_the_guest_runs(monitor, tmp_path):
         bucket = {"size": size, "one_time_burst": 0, "refill_time": 100}
         client.patch("/drives/d", drive_id="d", rate_limiter={"bandwidth": bucket})
         assert client.get("/vm/config")["drives"][0]["rate_limiter"] == {"bandwidth": bucket}
-    assert client.call("PATCH", "/drives/d", {"drive_id": "d", "path_on_host": str(disk)}) == (
+    assert client.call("PATCH", "/drives/d", {"drive_id": "d", "path_on_host": "/dev/null"}) == (
         400, "drive: path_on_host: another image is not supported by this version yet")
+
+
+def test_linux_sees_that_its_disk_has_grown(monitor, tmp_path):
+    disk = tmp_path / "disk"
+    disk.write_bytes(bytes(1 << 20))
+    vmm = monitor()
+    client = vmm.client
+    client.put("/drives/root", drive_id="root", path_on_host=str(ROOT), is_root_device=True, is_read_only=True)
+    client.put("/drives/d", drive_id="d", path_on_host=str(disk), is_root_device=False)
+    boot(client, KERNEL, CONSOLE + " quiet rootfstype=erofs init=/bin/sh")
+    stdin = vmm.process.stdin
+    stdin.write(b"\n" * 32 + b"stty -echo; mount -t sysfs s /sys; echo WAS=$(cat /sys/block/vdb/size)\n")
+    stdin.flush()
+    assert b"WAS=2048" in read_until(vmm.process.stdout, b"WAS=2048")
+    os.truncate(disk, 3 << 20)
+    client.patch("/drives/d", drive_id="d", path_on_host=str(disk))
+    stdin.write(b"while [ $(cat /sys/block/vdb/size) = 2048 ]; do :; done; echo IS=$(cat /sys/block/vdb/size)\n")
+    stdin.flush()
+    read_until(vmm.process.stdout, b"IS=6144")
+    os.truncate(disk, 0)
+    assert client.call("PATCH", "/drives/d", {"drive_id": "d", "path_on_host": str(disk)}) == (
+        400, f'drive "d": "{disk}" is empty')
+    vmm.end(stdin=b"poweroff -f\n")
 
 
 def test_a_fifo_without_a_reader_stalls_nothing(monitor, tmp_path):

@@ -78,6 +78,14 @@ static int limit_drive(void *context, const char *id, const struct config_rate_l
 	return did(context, what, err);
 }
 
+static int look_at_drive(void *context, const char *id, const char *path, struct error *err)
+{
+	char what[64];
+
+	snprintf(what, sizeof(what), "%s=%s", id, path);
+	return did(context, what, err);
+}
+
 static int limit_net(void *context, const char *id, const struct config_rate_limiter *rx,
 		     const struct config_rate_limiter *tx, struct error *err)
 {
@@ -103,6 +111,7 @@ static int open_metrics(void *context, const struct config_metrics *metrics, str
 static const struct api_actions actions = {
 	.state = state_of, .start = start, .pause = pause_vm, .resume = resume_vm,
 	.flush_metrics = flush, .ctrl_alt_del = ctrl_alt_del, .limit_drive = limit_drive,
+	.look_at_drive = look_at_drive,
 	.limit_net = limit_net, .open_log = open_log,
 	.open_metrics = open_metrics,
 };
@@ -452,6 +461,9 @@ static void limits_can_change(void **state)
 	done(&f, "PATCH /drives/a {\"drive_id\": \"a\", \"rate_limiter\": {\"bandwidth\": {\"size\": 3, \"refill_time\": 4}}}");
 	done(&f, "PATCH /network-interfaces/x {\"iface_id\": \"x\", \"tx_rate_limiter\": {\"ops\": {\"size\": 5, \"refill_time\": 6}}}");
 	assert_string_equal(f.done, "a:10 x:0001 ");
+	f.done[0] = 0;
+	done(&f, "PATCH /drives/a {\"drive_id\": \"a\", \"path_on_host\": \"/dev/null\"}");
+	assert_string_equal(f.done, "a=/dev/null a:00 ");
 	assert_int_equal(f.config.drives[0].rate_limiter.ops.size, 1);
 	assert_int_equal(f.config.drives[0].rate_limiter.bandwidth.refill_time_ms, 4);
 	assert_int_equal(f.config.nets[0].tx_rate_limiter.ops.size, 5);

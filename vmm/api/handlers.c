@@ -143,10 +143,15 @@ static int patch_drive(struct api *api, const char *id, const struct config_driv
 	if (!drive)
 		return error_set(err, ENOENT, "drive: there is none with the drive_id \"%s\"", id);
 	/* The filter of the thread that a guest may have broken lets it open no file. */
-	if (patch->path_on_host)
+	if (patch->path_on_host && strcmp(patch->path_on_host, drive->path_on_host) != 0)
 		return error_set(err, EOPNOTSUPP,
 				 "drive: path_on_host: another image is not supported by this version yet");
-	int rc = api->actions->limit_drive(api->context, id, &patch->rate_limiter, err);
+	int rc = 0;
+
+	if (patch->path_on_host)
+		rc = api->actions->look_at_drive(api->context, id, drive->path_on_host, err);
+	if (rc == 0)
+		rc = api->actions->limit_drive(api->context, id, &patch->rate_limiter, err);
 
 	if (rc == 0)
 		config_update_limiter(&drive->rate_limiter, &patch->rate_limiter);
