@@ -187,6 +187,12 @@ int config_put_vsock(struct config *config, struct config_vsock *vsock, struct e
 int config_put_entropy(struct config *config, const struct config_entropy *entropy, struct error *err);
 int config_put_serial(struct config *config, struct config_serial *serial, struct error *err);
 
+/* The one of that id; NULL if there is none. */
+struct config_drive *config_find_drive(struct config *config, const char *id);
+struct config_net *config_find_net(struct config *config, const char *id);
+/* What the update gives replaces what there is. */
+void config_update_limiter(struct config_rate_limiter *limiter, const struct config_rate_limiter *update);
+
 /* Whether what config names is there to be opened later. */
 int config_find_file(const char *what, const char *path, struct error *err);
 
