@@ -219,6 +219,7 @@ static int check_state(const struct virtio_balloon *balloon,
 	uint64_t pages = (uint64_t)memory_mib(&balloon->dev) * PAGES_PER_MIB;
 
 	if (state->hint_guest_has_cmd > 1 || state->hint_acknowledge > 1 ||
+	    (state->hint_guest_cmd && !state->hint_guest_has_cmd) ||
 	    state->stats_present >> VIRTIO_BALLOON_STATS ||
 	    memcmp(state->reserved, zero, sizeof(zero)) != 0)
 		return error_set(err, EINVAL, "unknown flags");

@@ -448,6 +448,7 @@ static void hostile_states_are_refused(void **state)
 	} cases[] = {
 		{ FIELD(hint_guest_has_cmd), 2, "balloon \"balloon\": unknown flags" },
 		{ FIELD(hint_acknowledge), 2, "balloon \"balloon\": unknown flags" },
+		{ FIELD(hint_guest_cmd), 2, "balloon \"balloon\": unknown flags" },
 		{ FIELD(stats_present), 1 << 16, "balloon \"balloon\": unknown flags" },
 		{ FIELD(reserved), 1, "balloon \"balloon\": unknown flags" },
 		{ FIELD(target_pages), 17 * 256 + 1,
