@@ -110,6 +110,15 @@ struct config_entropy {
 	struct config_rate_limiter rate_limiter;
 };
 
+struct config_balloon {
+	bool set;
+	uint32_t amount_mib;     /* at most the machine's mem_size_mib */
+	bool deflate_on_oom;
+	uint16_t stats_polling_interval_s; /* 0 = no statistics */
+	bool free_page_hinting;
+	bool free_page_reporting;
+};
+
 struct config_serial {
 	bool set;
 	char *serial_out_path;   /* file or FIFO for the guest's output instead of stdout */
@@ -139,6 +148,7 @@ struct config {
 	struct config_net nets[CONFIG_NETS_MAX];
 	struct config_vsock vsock;
 	struct config_entropy entropy;
+	struct config_balloon balloon;
 	struct config_serial serial;
 	struct config_logger logger;
 	struct config_metrics metrics;
@@ -170,7 +180,8 @@ int config_load_json(struct config *config, const char *path, struct error *err)
 
 /*
  * The rules that concern more than one value or the host: required objects, uniqueness, numbers of
- * devices, SMT, huge page multiples, more memory than the host has. Errors: -EINVAL.
+ * devices, SMT, huge page multiples, more memory than the host has, or than the balloon may ask for.
+ * Errors: -EINVAL.
  */
 int config_validate(const struct config *config, struct error *err);
 

@@ -398,6 +398,27 @@ int config_json_entropy(struct config_entropy *out, json_t *object, struct error
 	return ret;
 }
 
+int config_json_balloon(struct config_balloon *out, json_t *object, struct error *err)
+{
+	static const struct field fields[] = {
+		{ FIELD_UINT("amount_mib", struct config_balloon, amount_mib, 0,
+			     CONFIG_MEMORY_MIB_MAX),
+		  .required = true },
+		{ FIELD_BOOL("deflate_on_oom", struct config_balloon, deflate_on_oom),
+		  .required = true },
+		{ FIELD_UINT("stats_polling_interval_s", struct config_balloon,
+			     stats_polling_interval_s, 0, UINT16_MAX) },
+		{ FIELD_BOOL("free_page_hinting", struct config_balloon, free_page_hinting) },
+		{ FIELD_BOOL("free_page_reporting", struct config_balloon, free_page_reporting) },
+	};
+	struct config_balloon fresh = { .set = true };
+	int ret = fields_parse(fields, ARRAY_SIZE(fields), &fresh, object, err);
+
+	if (ret == 0)
+		*out = fresh;
+	return ret;
+}
+
 int config_json_serial(struct config_serial *out, json_t *object, struct error *err)
 {
 	static const struct field fields[] = {

@@ -38,6 +38,7 @@ int config_json_net(struct config_net *out, json_t *object, struct error *err);
 int config_json_net_patch(struct config_net *out, json_t *object, struct error *err);
 int config_json_vsock(struct config_vsock *out, json_t *object, struct error *err);
 int config_json_entropy(struct config_entropy *out, json_t *object, struct error *err);
+int config_json_balloon(struct config_balloon *out, json_t *object, struct error *err);
 int config_json_serial(struct config_serial *out, json_t *object, struct error *err);
 int config_json_logger(struct config_logger *out, json_t *object, struct error *err);
 int config_json_metrics(struct config_metrics *out, json_t *object, struct error *err);
