@@ -12,6 +12,8 @@
 #include <sys/prctl.h>
 #include <unistd.h>
 
+#include "devices/mmds/service.h"
+#include "vmm/api/json.h"
 #include "vmm/config.h"
 #include "vmm/exit.h"
 #include "vmm/log.h"
@@ -69,6 +71,21 @@ static int set_up_sandbox(struct sandbox *sandbox, const struct options *options
 	return sandbox_enter(err);
 }
 
+/* The metadata service, and what it serves from the beginning. */
+static int load_metadata(struct mmds *mmds, const struct options *options, struct error *err)
+{
+	int rc = mmds_init(mmds, options->mmds_size_limit, err);
+	json_t *data;
+
+	if (rc < 0 || !options->metadata_path)
+		return rc;
+	rc = config_json_read(options->metadata_path, &data, err);
+	if (rc == 0)
+		rc = mmds_store_put(&mmds->store, data, err);
+	json_decref(data);
+	return rc < 0 ? error_wrap(err, "metadata \"%s\"", options->metadata_path) : 0;
+}
+
 static void warn_of_sandbox(const struct options *options)
 {
 	if (options->no_seccomp)
@@ -101,6 +118,7 @@ int main(int argc, char *argv[])
 {
 	static struct config config;
 	static struct vm vm;
+	static struct mmds mmds;
 	struct sandbox sandbox = { 0 };
 	const struct thread_rules rules = { sandbox_apply, &sandbox };
 	struct vm_options vm_options = { .start_ns = monotonic_ns() };
@@ -125,14 +143,17 @@ int main(int argc, char *argv[])
 	config_init(&config);
 	if (set_up_sandbox(&sandbox, &options, &err) < 0 ||
 	    config_load_json(&config, options.config_path, &err) < 0 ||
+	    load_metadata(&mmds, &options, &err) < 0 ||
 	    options_apply(&options, &config, &err) < 0 || config_validate(&config, &err) < 0 ||
 	    open_log(&config, options.id, &err) < 0) {
 		config_release(&config);
+		mmds_release(&mmds);
 		sandbox_release(&sandbox);
 		return fail(EXIT_BAD_CONFIGURATION, &err);
 	}
 	warn_of_sandbox(&options);
 	vm_options.id = options.id;
+	vm_options.mmds = &mmds;
 	vm_options.boot_timer = options.boot_timer;
 	vm_options.thread_rules = options.no_seccomp ? NULL : &rules;
 	vm_options.jail_start_ns = 1000 * options.start_time_us;
@@ -141,6 +162,7 @@ int main(int argc, char *argv[])
 	code = run(&vm, &config, &vm_options);
 	vm_release(&vm);
 	config_release(&config);
+	mmds_release(&mmds);
 	sandbox_release(&sandbox);
 	log_close();
 	return code;

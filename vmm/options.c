@@ -19,6 +19,8 @@ enum {
 	OPT_SHOW_LEVEL,
 	OPT_SHOW_LOG_ORIGIN,
 	OPT_METRICS_PATH,
+	OPT_METADATA,
+	OPT_MMDS_SIZE_LIMIT,
 	OPT_NO_SECCOMP,
 	OPT_SECCOMP_FILTER,
 	OPT_START_TIME_US,
@@ -41,6 +43,8 @@ static const struct option known[] = {
 	{ "show-level", no_argument, NULL, OPT_SHOW_LEVEL },
 	{ "show-log-origin", no_argument, NULL, OPT_SHOW_LOG_ORIGIN },
 	{ "metrics-path", required_argument, NULL, OPT_METRICS_PATH },
+	{ "metadata", required_argument, NULL, OPT_METADATA },
+	{ "mmds-size-limit", required_argument, NULL, OPT_MMDS_SIZE_LIMIT },
 	{ "no-seccomp", no_argument, NULL, OPT_NO_SECCOMP },
 	{ "seccomp-filter", required_argument, NULL, OPT_SECCOMP_FILTER },
 	{ "start-time-us", required_argument, NULL, OPT_START_TIME_US },
@@ -52,8 +56,6 @@ static const struct option known[] = {
 	{ "describe-snapshot", optional_argument, NULL, OPT_NOT_YET },
 	{ "enable-pci", optional_argument, NULL, OPT_NOT_YET },
 	{ "http-api-max-payload-size", optional_argument, NULL, OPT_NOT_YET },
-	{ "metadata", optional_argument, NULL, OPT_NOT_YET },
-	{ "mmds-size-limit", optional_argument, NULL, OPT_NOT_YET },
 	{ "module", optional_argument, NULL, OPT_NOT_YET },
 	{ "snapshot-version", optional_argument, NULL, OPT_NOT_YET },
 	{ 0 },
@@ -74,6 +76,8 @@ void options_help(FILE *out)
 	      "  --show-log-origin    begin log lines with the source line they come from\n"
 	      "  --metrics-path FILE  append metrics to a file or FIFO: at the end, and every "
 	      "minute\n"
+	      "  --metadata FILE      what the guest reads from the metadata service, as JSON\n"
+	      "  --mmds-size-limit N  how many bytes of it there may be (default: 51200)\n"
 	      "  --no-seccomp         without seccomp filters, and debuggers may attach\n"
 	      "  --seccomp-filter FILE\n"
 	      "                       filters of mote-seccomp-compile instead of the built-in ones\n"
@@ -135,6 +139,18 @@ static int take_us(const char *name, const char *value, uint64_t *us, struct err
 	return 0;
 }
 
+static int take_size(const char *name, const char *value, size_t *bytes, struct error *err)
+{
+	char *end;
+
+	errno = 0;
+	*bytes = strtoul(value, &end, 10);
+	if (!isdigit((unsigned char)value[0]) || *end || errno || *bytes == 0 || *bytes > INT32_MAX)
+		return error_set(err, EINVAL, "--%s: \"%s\" is not a number from 1 to %d", name, value,
+				 INT32_MAX);
+	return 0;
+}
+
 static int take_option(struct options *options, int opt, const char *value, struct error *err)
 {
 	switch (opt) {
@@ -167,6 +183,11 @@ static int take_option(struct options *options, int opt, const char *value, stru
 	case OPT_METRICS_PATH:
 		options->metrics_path = value;
 		break;
+	case OPT_METADATA:
+		options->metadata_path = value;
+		break;
+	case OPT_MMDS_SIZE_LIMIT:
+		return take_size("mmds-size-limit", value, &options->mmds_size_limit, err);
 	case OPT_NO_SECCOMP:
 		options->no_seccomp = true;
 		break;
@@ -221,7 +242,8 @@ int options_parse(struct options *options, int argc, char *const argv[], struct 
 {
 	bool seen[OPT_END] = { false };
 
-	*options = (struct options){ .id = OPTIONS_DEFAULT_ID };
+	*options = (struct options){ .id = OPTIONS_DEFAULT_ID,
+				     .mmds_size_limit = OPTIONS_DEFAULT_MMDS_SIZE };
 	optind = 0; /* glibc: start anew */
 	opterr = 0;
 	for (;;) {

@@ -7,6 +7,7 @@
 #define MOTE_OPTIONS_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
 
@@ -14,7 +15,8 @@
 #include "vmm/error.h"
 #include "vmm/log.h"
 
-#define OPTIONS_DEFAULT_ID "anonymous-instance"
+#define OPTIONS_DEFAULT_ID	  "anonymous-instance"
+#define OPTIONS_DEFAULT_MMDS_SIZE 51200
 
 enum options_action {
 	OPTIONS_RUN,
@@ -34,6 +36,8 @@ struct options {
 	bool show_level;
 	bool show_log_origin;
 	const char *metrics_path; /* NULL = not given */
+	const char *metadata_path; /* NULL = not given */
+	size_t mmds_size_limit; /* bytes of metadata as JSON */
 	bool no_seccomp;
 	const char *seccomp_filter; /* NULL = the built-in ones */
 	/* What a jailer says of the time before our main, in us; 0 = not given. */

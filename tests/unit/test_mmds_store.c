@@ -213,7 +213,7 @@ static void nothing_is_null(void **state)
 	free(text);
 }
 
-/* From the reference implementation's vectors (vectors_sip128): key 00..0f, input of 0, 8, 16 bytes 00.. */
+/* The reference implementation's vectors: key 00 01 .. 0f; input the first 0, 8, 16 bytes of the same. */
 static void siphash_is_siphash(void **state)
 {
 	const uint64_t key[2] = { 0x0706050403020100, 0x0f0e0d0c0b0a0908 };
@@ -223,6 +223,12 @@ static void siphash_is_siphash(void **state)
 	siphash128(key, key, 0, out);
 	assert_int_equal(out[0], 0xe6a825ba047f81a3);
 	assert_int_equal(out[1], 0x930255c71472f66d);
+	siphash128(key, key, 1, out);
+	assert_int_equal(out[0], 0x61f55862baa9623b);
+	assert_int_equal(out[1], 0xb49714f364e2830f);
+	siphash128(key, key, 2, out);
+	assert_int_equal(out[0], 0xbb54b067caa4e26e);
+	assert_int_equal(out[1], 0x77052385bf1533fd);
 }
 
 #define S 1000000000ull
