@@ -123,9 +123,10 @@ static bool take_data(struct tcp_connection *c, const struct tcp_segment *s, uin
 	size_t known = first < 0 ? (size_t)-(int64_t)first : 0;
 	size_t room = receive_window(c);
 
+	if (s->len > 0 || s->flags & TCP_FIN)
+		c->ack_wanted = true;
 	if (s->len == 0)
 		return first <= 0;
-	c->ack_wanted = true;
 	if (first > 0 || c->fin_received)
 		return false;
 	if (known >= s->len)
@@ -143,7 +144,6 @@ static bool take_data(struct tcp_connection *c, const struct tcp_segment *s, uin
 
 static void take_fin(struct tcp_connection *c, const struct tcp_segment *s, uint64_t now)
 {
-	c->ack_wanted = true;
 	if (c->fin_received || s->seq + (uint32_t)s->len != c->rcv_nxt)
 		return;
 	c->rcv_nxt++;
