@@ -115,18 +115,12 @@ void guest_send(struct segment segment)
 	guest_give(frame, guest_frame(frame, &segment));
 }
 
-bool guest_take(void)
+void guest_parse(const uint8_t *frame, size_t len)
 {
-	uint8_t *frame = guest.frame;
-	bool has = mmds_stack_has_output(&guest.stack);
-	size_t len = mmds_stack_output(&guest.stack, frame, guest.now);
 	struct ethhdr eth;
 	struct iphdr ip;
 	struct tcphdr tcp;
 
-	assert_int_equal(has, len > 0);
-	if (len == 0)
-		return false;
 	assert_in_range(len, sizeof(eth) + sizeof(ip) + sizeof(tcp), MMDS_SEND_MAX);
 	memcpy(&eth, frame, sizeof(eth));
 	memcpy(&ip, frame + sizeof(eth), sizeof(ip));
@@ -158,7 +152,17 @@ bool guest_take(void)
 		assert_memory_equal(at + 20, ((uint8_t[]){ 2, 4 }), 2);
 		guest.in.mss = (uint16_t)(at[22] << 8 | at[23]);
 	}
-	return true;
+}
+
+bool guest_take(void)
+{
+	bool has = mmds_stack_has_output(&guest.stack);
+	size_t len = mmds_stack_output(&guest.stack, guest.frame, guest.now);
+
+	assert_int_equal(has, len > 0);
+	if (len > 0)
+		guest_parse(guest.frame, len);
+	return len > 0;
 }
 
 void guest_expect(uint8_t flags, uint32_t seq, uint32_t ack, uint16_t window, size_t len)

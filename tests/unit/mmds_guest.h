@@ -44,6 +44,8 @@ size_t guest_frame(uint8_t *frame, const struct segment *segment);
 void guest_give(const uint8_t *frame, size_t len);
 void guest_send(struct segment segment);
 
+/* The service's frame, which must be a segment and right, into guest.in, whose data stays in it. */
+void guest_parse(const uint8_t *frame, size_t len);
 /* Take the next frame, a segment, into guest.in. False: there's none. */
 bool guest_take(void);
 /* The next one must be this, and for GUEST_PORT. */
