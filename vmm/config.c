@@ -210,46 +210,10 @@ static int validate_device_count(const struct config *config, struct error *err)
 	return 0;
 }
 
-static bool bucket_limits(const struct config_token_bucket *bucket)
+int config_validate_objects(const struct config *config, struct error *err)
 {
-	return bucket->set && bucket->size && bucket->refill_time_ms;
-}
+	int ret = validate_machine(&config->machine, err);
 
-static bool limiter_limits(const struct config_rate_limiter *limiter)
-{
-	return bucket_limits(&limiter->bandwidth) || bucket_limits(&limiter->ops);
-}
-
-/* Devices don't limit rates yet; a guest must not run unlimited where a limit was asked for. */
-static int validate_rate_limiters(const struct config *config, struct error *err)
-{
-	static const char why[] = "rate limits are not supported yet by this version";
-
-	for (unsigned int i = 0; i < config->n_drives; i++)
-		if (limiter_limits(&config->drives[i].rate_limiter))
-			return error_set(err, EOPNOTSUPP, "drives[%u]: rate_limiter: %s", i, why);
-	for (unsigned int i = 0; i < config->n_nets; i++) {
-		bool rx = limiter_limits(&config->nets[i].rx_rate_limiter);
-
-		if (rx || limiter_limits(&config->nets[i].tx_rate_limiter))
-			return error_set(err, EOPNOTSUPP,
-					 "network-interfaces[%u]: %s_rate_limiter: %s", i,
-					 rx ? "rx" : "tx", why);
-	}
-	if (limiter_limits(&config->entropy.rate_limiter))
-		return error_set(err, EOPNOTSUPP, "entropy: rate_limiter: %s", why);
-	if (bucket_limits(&config->serial.rate_limiter))
-		return error_set(err, EOPNOTSUPP, "serial: rate_limiter: %s", why);
-	return 0;
-}
-
-int config_validate(const struct config *config, struct error *err)
-{
-	int ret;
-
-	if (!config->boot_source.kernel_image_path)
-		return error_set(err, EINVAL, "missing key \"boot-source\"");
-	ret = validate_machine(&config->machine, err);
 	if (!ret)
 		ret = validate_device_count(config, err);
 	if (!ret)
@@ -258,7 +222,12 @@ int config_validate(const struct config *config, struct error *err)
 		ret = validate_nets(config, err);
 	if (!ret)
 		ret = validate_mmds(config, err);
-	if (!ret)
-		ret = validate_rate_limiters(config, err);
 	return ret;
+}
+
+int config_validate(const struct config *config, struct error *err)
+{
+	if (!config->boot_source.kernel_image_path)
+		return error_set(err, EINVAL, "missing key \"boot-source\"");
+	return config_validate_objects(config, err);
 }

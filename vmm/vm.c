@@ -123,6 +123,20 @@ static int prepare_kernel(struct vm *vm, struct error *err)
 	return rc < 0 ? error_wrap(err, "boot-source") : 0;
 }
 
+static struct rate_limit rate_limit(const struct config_token_bucket *bucket)
+{
+	return (struct rate_limit){ .given = bucket->set,
+				    .size = bucket->size,
+				    .one_time_burst = bucket->one_time_burst,
+				    .refill_ms = bucket->refill_time_ms };
+}
+
+struct rate_limits vm_rate_limits(const struct config_rate_limiter *limiter)
+{
+	return (struct rate_limits){ .bandwidth = rate_limit(&limiter->bandwidth),
+				     .ops = rate_limit(&limiter->ops) };
+}
+
 /* The guest's console is stdin and stdout, or the output file or FIFO of the configuration. */
 static int prepare_serial(struct vm *vm, struct error *err)
 {
@@ -139,9 +153,12 @@ static int prepare_serial(struct vm *vm, struct error *err)
 
 static int prepare_legacy(struct vm *vm, struct error *err)
 {
+	const struct rate_limit limit = rate_limit(&vm->config->serial.rate_limiter);
 	int rc = prepare_serial(vm, err);
 
 	vm->has_serial = rc == 0;
+	if (rc == 0)
+		serial_set_limit(&vm->serial, &limit);
 	if (rc == 0)
 		rc = i8042_init(&vm->i8042, on_i8042_reset, vm, err);
 	vm->has_i8042 = rc == 0;
@@ -191,6 +208,7 @@ static int add_drive(struct vm *vm, const struct config_drive *drive, struct err
 		/* No thread of ours may make another one once the guest runs. */
 		.start_thread = true,
 		.thread_rules = vm->thread_rules,
+		.limits = vm_rate_limits(&drive->rate_limiter),
 	};
 	struct virtio_device *device;
 	int rc = virtio_blk_create(&options, &vm->memory, &vm->loop, &device, err);
@@ -223,6 +241,8 @@ static int add_net(struct vm *vm, const struct config_net *net, struct error *er
 		.mtu = net->mtu,
 		.mmds = has_mmds(&vm->config->mmds, net->iface_id) ? vm->mmds : NULL,
 		.mmds_ip = vm->config->mmds.ipv4_address,
+		.rx_limits = vm_rate_limits(&net->rx_rate_limiter),
+		.tx_limits = vm_rate_limits(&net->tx_rate_limiter),
 	};
 	struct virtio_device *device;
 
@@ -252,11 +272,21 @@ static int add_vsock(struct vm *vm, const struct config_vsock *vsock, struct err
 	return rc < 0 ? rc : attach_virtio(vm, device, err);
 }
 
+static int add_entropy(struct vm *vm, const struct config_entropy *entropy, struct error *err)
+{
+	const struct rate_limits limits = vm_rate_limits(&entropy->rate_limiter);
+	struct virtio_device *device;
+	int rc = virtio_rng_create("entropy", &vm->memory, &vm->loop, &device, err);
+
+	if (rc == 0)
+		rc = attach_virtio(vm, device, err);
+	return rc < 0 ? rc : virtio_rng_set_limits(device, &limits, err);
+}
+
 /* Firecracker's order: the root drive first, so that it is /dev/vda. */
 static int prepare_virtio(struct vm *vm, struct error *err)
 {
 	const struct config *c = vm->config;
-	struct virtio_device *device;
 	int rc = 0;
 
 	for (unsigned int pass = 0; pass < 2; pass++)
@@ -268,11 +298,8 @@ static int prepare_virtio(struct vm *vm, struct error *err)
 		rc = add_net(vm, &c->nets[i], err);
 	if (rc == 0 && c->vsock.set)
 		rc = add_vsock(vm, &c->vsock, err);
-	if (rc == 0 && c->entropy.set) {
-		rc = virtio_rng_create("entropy", &vm->memory, &vm->loop, &device, err);
-		if (rc == 0)
-			rc = attach_virtio(vm, device, err);
-	}
+	if (rc == 0 && c->entropy.set)
+		rc = add_entropy(vm, &c->entropy, err);
 	return rc;
 }
 
@@ -336,13 +363,11 @@ static int finish_opening_kvm(struct vm *vm, struct error *err)
 	return o->rc;
 }
 
-int vm_prepare(struct vm *vm, const struct config *config, const struct vm_options *options,
-	       struct error *err)
+int vm_init(struct vm *vm, const struct vm_options *options, struct error *err)
 {
 	int rc;
 
 	memset(vm, 0, sizeof(*vm));
-	vm->config = config;
 	vm->id = options->id;
 	vm->boot_timer_enabled = options->boot_timer;
 	vm->thread_rules = options->thread_rules;
@@ -350,6 +375,7 @@ int vm_prepare(struct vm *vm, const struct config *config, const struct vm_optio
 	vm->stages.start = options->start_ns;
 	vm->stages.jail = options->jail_start_ns;
 	vm->stages.jail_cpu_ns = options->jail_cpu_ns;
+	vm->stages.configured = monotonic_ns();
 	vm->before_exec_ns = options->before_exec_ns;
 	vm->loop.epoll_fd = vm->kvm.fd = vm->kvm.vm_fd = vm->signals.fd = -1;
 	vm->metrics.fd = vm->metrics.timer_fd = -1;
@@ -363,23 +389,37 @@ int vm_prepare(struct vm *vm, const struct config *config, const struct vm_optio
 			      &vm->loop, err);
 	if (rc == 0)
 		rc = signals_init(&vm->signals, &vm->loop, on_signal, vm, err);
-	if (rc == 0)
-		start_opening_kvm(vm);
-	if (rc == 0)
-		rc = prepare_memory(vm, err);
+	return rc;
+}
+
+int vm_open_metrics(struct vm *vm, const struct config_metrics *config, struct error *err)
+{
+	if (!config->set || vm->metrics.fd >= 0)
+		return 0;
+	int rc = metrics_open(&vm->metrics, config->metrics_path, config->emit_id ? vm->id : NULL, err);
+
+	return rc < 0 ? rc
+		      : metrics_start(&vm->metrics, &vm->loop, METRICS_PERIOD_MS, vm_fill_metrics, vm, err);
+}
+
+int vm_prepare(struct vm *vm, const struct config *config, struct error *err)
+{
+	int rc;
+
+	vm->config = config;
+	start_opening_kvm(vm);
+	rc = prepare_memory(vm, err);
 	if (rc == 0)
 		rc = prepare_kernel(vm, err);
+	vm->stages.loaded = monotonic_ns();
 	if (rc == 0)
 		rc = prepare_legacy(vm, err);
 	if (rc == 0)
 		rc = prepare_virtio(vm, err);
 	if (rc == 0)
 		rc = prepare_tables(vm, err);
-	if (rc == 0 && config->metrics.set)
-		rc = metrics_open(&vm->metrics, config->metrics.metrics_path,
-				  config->metrics.emit_id ? vm->id : NULL, err);
-	if (rc == 0 && config->metrics.set)
-		rc = metrics_start(&vm->metrics, &vm->loop, METRICS_PERIOD_MS, vm_fill_metrics, vm, err);
+	if (rc == 0)
+		rc = vm_open_metrics(vm, &config->metrics, err);
 	vm->stages.prepared = monotonic_ns();
 	return rc;
 }
@@ -465,7 +505,7 @@ int vm_build(struct vm *vm, struct error *err)
 /* ---- running ---- */
 
 /* The guest's first instruction comes last: every thread is under its rules by then. */
-static int start_guest(struct vm *vm, struct error *err)
+int vm_start(struct vm *vm, struct error *err)
 {
 	const struct thread_rules *rules = vm->thread_rules;
 	/* Raw only now: every message before this one was for a terminal in its normal mode. */
@@ -486,11 +526,8 @@ static int start_guest(struct vm *vm, struct error *err)
 enum vm_end vm_run(struct vm *vm)
 {
 	struct error err = { 0 };
-	int rc = start_guest(vm, &err);
 
-	if (rc == 0)
-		rc = loop_run(&vm->loop, &err);
-	if (rc < 0)
+	if (loop_run(&vm->loop, &err) < 0)
 		vm_end(vm, VM_END_MONITOR_FAILURE, err.message);
 	vm->state = VM_STATE_SHUTTING_DOWN;
 	vm->stages.ended = monotonic_ns();
@@ -527,18 +564,40 @@ int vm_resume(struct vm *vm, struct error *err)
 	return 0;
 }
 
-void vm_release(struct vm *vm)
+/* In the order in which things use each other: vCPUs, devices, KVM, memory. */
+static void release_devices(struct vm *vm)
 {
-	thread_join(&vm->kvm_opening.thread);
-	vcpus_release(&vm->vcpus);
-	/* After the vCPUs, so that the last figures are final; before the devices, which have them. */
-	metrics_close(&vm->metrics);
 	for (unsigned int i = 0; i < vm->n_virtio; i++)
 		virtio_mmio_release(&vm->virtio[i]);
 	if (vm->has_i8042)
 		i8042_release(&vm->i8042);
 	if (vm->has_serial)
 		serial_release(&vm->serial);
+	vm->n_virtio = 0;
+	vm->has_i8042 = vm->has_serial = false;
+}
+
+void vm_discard(struct vm *vm)
+{
+	thread_join(&vm->kvm_opening.thread);
+	vcpus_release(&vm->vcpus);
+	terminal_restore(&vm->terminal);
+	release_devices(vm);
+	kvm_close(&vm->kvm);
+	guest_memory_release(&vm->memory);
+	vm->pio = vm->mmio = (struct bus){ 0 };
+	vm->kernel = (struct kernel_image){ 0 };
+	vm->initrd = (struct initrd){ 0 };
+	vm->stages.prepared = vm->stages.built = 0;
+}
+
+void vm_release(struct vm *vm)
+{
+	thread_join(&vm->kvm_opening.thread);
+	vcpus_release(&vm->vcpus);
+	/* After the vCPUs, so that the last figures are final; before the devices, which have them. */
+	metrics_close(&vm->metrics);
+	release_devices(vm);
 	signals_release(&vm->signals, &vm->loop);
 	kvm_close(&vm->kvm);
 	loop_remove(&vm->loop, &vm->end_source);

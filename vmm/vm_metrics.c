@@ -30,7 +30,8 @@ static json_t *stages(const struct vm *vm)
 	const struct {
 		const char *name;
 		uint64_t at;
-	} all[] = { { "prepared_ns", s->prepared },     { "built_ns", s->built },
+	} all[] = { { "configured_ns", s->configured }, { "loaded_ns", s->loaded },
+		    { "prepared_ns", s->prepared },     { "built_ns", s->built },
 		    { "running_ns", s->running },       { "guest_ready_ns", s->guest_ready },
 		    { "ended_ns", s->ended } };
 	json_t *object = json_object();
@@ -79,6 +80,7 @@ static json_t *drive(const struct virtio_device *device)
 		[DISK_DISCARD] = "discard", [DISK_WRITE_ZEROES] = "write_zeroes",
 	};
 	const struct virtio_blk_counters *c = virtio_blk_counters(device);
+	const struct rate_limiter_counters limiter = virtio_blk_limiter_counters(device);
 	json_t *object = json_object();
 
 	for (unsigned int op = 0; op < DISK_OPS; op++) {
@@ -91,15 +93,19 @@ static json_t *drive(const struct virtio_device *device)
 		json_object_set_new(object, names[op], counter);
 	}
 	set(object, "invalid_requests", get(&c->invalid));
+	set(object, "rate_limiter_throttled_events", limiter.throttled);
+	set(object, "rate_limiter_event_count", limiter.resumed);
 	return object;
 }
 
 static json_t *net(const struct virtio_device *device)
 {
+	struct rate_limiter_counters rx, tx;
 	struct virtio_net_stats s;
 	json_t *object = json_object();
 
 	virtio_net_get_stats(device, &s);
+	virtio_net_limiter_counters(device, &rx, &tx);
 	set(object, "rx_bytes_count", s.rx_bytes);
 	set(object, "rx_packets_count", s.rx_packets);
 	set(object, "rx_errors", s.rx_errs);
@@ -108,6 +114,10 @@ static json_t *net(const struct virtio_device *device)
 	set(object, "tx_packets_count", s.tx_packets);
 	set(object, "tx_errors", s.tx_errs);
 	set(object, "tx_drops", s.tx_drop);
+	set(object, "rx_rate_limiter_throttled", rx.throttled);
+	set(object, "rx_event_rate_limiter_count", rx.resumed);
+	set(object, "tx_rate_limiter_throttled", tx.throttled);
+	set(object, "tx_rate_limiter_event_count", tx.resumed);
 	return object;
 }
 
@@ -157,6 +167,20 @@ static json_t *mmds(const struct mmds *mmds)
 	return object;
 }
 
+static json_t *entropy(struct virtio_device *device)
+{
+	const struct virtio_rng_counters c = virtio_rng_counters(device);
+	const struct rate_limiter_counters limiter = virtio_rng_limiter_counters(device);
+	json_t *object = json_object();
+
+	set(object, "entropy_event_count", c.requests);
+	set(object, "entropy_bytes", c.bytes);
+	set(object, "entropy_event_fails", c.errors);
+	set(object, "entropy_rate_limiter_throttled", limiter.throttled);
+	set(object, "rate_limiter_event_count", limiter.resumed);
+	return object;
+}
+
 static json_t *serial(struct vm *vm)
 {
 	struct serial_counters c;
@@ -166,6 +190,7 @@ static json_t *serial(struct vm *vm)
 	set(object, "read_count", c.rx_bytes);
 	set(object, "write_count", c.tx_bytes);
 	set(object, "tx_drops", c.tx_dropped);
+	set(object, "rate_limiter_dropped_bytes", c.tx_limited);
 	return object;
 }
 
@@ -192,10 +217,10 @@ void vm_fill_metrics(void *context, json_t *root)
 
 	json_object_set_new(root, "stages", stages(vm));
 	json_object_set_new(root, "vcpu", exits(vm));
-	json_object_set_new(root, "uart", serial(vm));
+	if (vm->has_serial)
+		json_object_set_new(root, "uart", serial(vm));
 	json_object_set_new(root, "process", process(vm));
-	if (vm->config->mmds.set)
-		json_object_set_new(root, "mmds", mmds(vm->mmds));
+	json_object_set_new(root, "mmds", mmds(vm->mmds));
 	for (unsigned int i = 0; i < vm->n_virtio; i++) {
 		const struct virtio_device *device = vm->virtio[i].device;
 
@@ -207,6 +232,9 @@ void vm_fill_metrics(void *context, json_t *root)
 		case 2:
 			snprintf(key, sizeof(key), "block_%s", device->id);
 			json_object_set_new(root, key, drive(device));
+			break;
+		case 4:
+			json_object_set_new(root, "entropy", entropy(vm->virtio[i].device));
 			break;
 		case 19:
 			json_object_set_new(root, "vsock", vsock(device));

@@ -362,6 +362,13 @@ void serial_release(struct serial *serial)
 	pthread_mutex_destroy(&serial->lock);
 }
 
+void serial_set_limit(struct serial *serial, const struct rate_limit *limit)
+{
+	pthread_mutex_lock(&serial->lock);
+	token_bucket_init(&serial->tx_limit, limit, monotonic_ns());
+	pthread_mutex_unlock(&serial->lock);
+}
+
 void serial_read_counters(struct serial *serial, struct serial_counters *counters)
 {
 	pthread_mutex_lock(&serial->lock);

@@ -20,6 +20,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "devices/backend/rate_limiter.h"
 #include "devices/irq.h"
 #include "devices/legacy/host_stream.h"
 #include "vmm/bus.h"
@@ -36,6 +37,7 @@ struct serial_counters {
 	uint64_t rx_bytes;   /* taken from the host */
 	uint64_t tx_bytes;   /* sent by the guest */
 	uint64_t tx_dropped; /* of these: found the buffer full, or the descriptor broken */
+	uint64_t tx_limited; /* of tx_bytes too: dropped because of the rate limit */
 	uint64_t rx_missed;  /* of rx_bytes: the guest had closed its receiver meanwhile */
 };
 
@@ -57,6 +59,7 @@ struct serial {
 	pthread_mutex_t lock; /* never held while the host reads or writes */
 	struct serial_state regs;
 	struct serial_counters counters;
+	struct token_bucket tx_limit; /* all zero: none */
 
 	struct host_stream in, out;
 	struct loop_source in_source, out_source, wake_source; /* the loop's thread only */
@@ -86,6 +89,12 @@ int serial_init(struct serial *serial, struct loop *loop, int in_fd, int out_fd,
 #define SERIAL_RELEASE_STALL_MS 100
 #define SERIAL_RELEASE_MS	1000
 void serial_release(struct serial *serial);
+
+/*
+ * Drop what the guest sends beyond limit, which replaces the one before; without one in the
+ * beginning. Any thread. Limits aren't part of the saved state.
+ */
+void serial_set_limit(struct serial *serial, const struct rate_limit *limit);
 
 /* Any thread. */
 void serial_read_counters(struct serial *serial, struct serial_counters *counters);

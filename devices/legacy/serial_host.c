@@ -39,11 +39,27 @@ static bool output_never_waits(const struct serial *serial)
 	       serial->out.kind == HOST_STREAM_SOCKET;
 }
 
+static bool limit_allows_byte(struct serial *serial)
+{
+	if (serial->tx_limit.size == 0)
+		return true;
+	uint64_t now = monotonic_ns();
+
+	if (token_bucket_wait(&serial->tx_limit, 1, now) > 0)
+		return false;
+	token_bucket_take(&serial->tx_limit, 1, now);
+	return true;
+}
+
 void serial_host_transmit(struct serial *serial, uint8_t byte)
 {
 	serial->counters.tx_bytes++;
 	if (serial->out.kind == HOST_STREAM_NONE)
 		return;
+	if (!limit_allows_byte(serial)) {
+		serial->counters.tx_limited++;
+		return;
+	}
 	if (serial->tx_len == SERIAL_TX_BUFFER) {
 		serial->counters.tx_dropped++;
 		return;

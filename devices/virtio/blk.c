@@ -31,7 +31,7 @@ struct budget {
 	uint64_t bytes;
 };
 
-/* Returns false if the budget ended before the queue did. */
+/* Returns false if the budget ended before the queue or the rate limit did. */
 static bool take_requests(struct virtio_blk *blk, struct budget *budget)
 {
 	struct blk_slot *slot;
@@ -48,7 +48,8 @@ static bool take_requests(struct virtio_blk *blk, struct budget *budget)
 		}
 		uint64_t bytes = (uint64_t)slot->chain.readable_len + slot->chain.writable_len;
 
-		blk_handle(blk, slot);
+		if (!blk_handle(blk, slot))
+			return true;
 		budget->requests--;
 		budget->bytes -= bytes < budget->bytes ? bytes : budget->bytes;
 	}
@@ -67,6 +68,9 @@ static void blk_process_queue(struct virtio_device *dev, unsigned int queue)
 	struct virtio_blk *blk = to_blk(dev);
 	struct budget budget = { BUDGET_REQUESTS, BUDGET_BYTES };
 
+	/* Kicks stay disabled: the limiter's timer comes. */
+	if (rate_limiter_throttled(blk->limiter))
+		return;
 	blk->starved = false;
 	do {
 		virtqueue_disable_kicks(&dev->queues[queue]);
@@ -75,7 +79,8 @@ static void blk_process_queue(struct virtio_device *dev, unsigned int queue)
 			virtio_device_kick(dev, queue);
 			break;
 		}
-	} while (!blk->starved && !dev->needs_reset && virtqueue_enable_kicks(&dev->queues[queue]));
+	} while (!blk->starved && !dev->needs_reset && !rate_limiter_throttled(blk->limiter) &&
+		 virtqueue_enable_kicks(&dev->queues[queue]));
 	disk_kick(&blk->disk);
 	signal_used(blk);
 }
@@ -92,6 +97,26 @@ static void on_disk_event(struct loop_source *source, uint32_t events)
 	if (blk->starved && dev->activated)
 		blk_process_queue(dev, 0);
 	pthread_mutex_unlock(&dev->lock);
+}
+
+static void on_limit_over(void *owner)
+{
+	struct virtio_device *dev = owner;
+
+	if (dev->activated && !dev->needs_reset)
+		blk_process_queue(dev, 0);
+}
+
+static struct rate_limiter_user limiter_user(struct virtio_device *dev)
+{
+	return (struct rate_limiter_user){ dev->loop, &dev->lock, on_limit_over, dev };
+}
+
+static int set_limits(struct virtio_blk *blk, const struct rate_limits *limits, struct error *err)
+{
+	struct rate_limiter_user user = limiter_user(&blk->dev);
+
+	return rate_limiter_set(&blk->limiter, limits, &user, err);
 }
 
 static int blk_activate(struct virtio_device *dev, struct error *err)
@@ -120,9 +145,12 @@ static void blk_save(struct virtio_device *dev, void *state)
 
 	disk_drain(&blk->disk);
 	signal_used(blk);
+	/* From here on nothing is touched until process_queue is called again. */
+	rate_limiter_disarm(blk->limiter);
 	*s = (struct virtio_blk_state){ .capacity = blk->config.capacity,
 					.read_only = blk->read_only,
 					.physical_block_exp = blk->config.physical_block_exp };
+	rate_limiter_save(blk->limiter, &s->limiter);
 }
 
 static void set_physical_block(struct virtio_blk *blk, uint8_t exp)
@@ -137,6 +165,7 @@ static int blk_restore(struct virtio_device *dev, const void *state, struct erro
 	struct virtio_blk *blk = to_blk(dev);
 	const struct virtio_blk_state *s = state;
 	uint64_t sectors = blk->disk.size / DISK_SECTOR_SIZE;
+	struct rate_limiter_user user = limiter_user(dev);
 
 	if (s->capacity == 0 || s->read_only > 1 ||
 	    s->physical_block_exp > MAX_PHYSICAL_BLOCK_EXP ||
@@ -152,6 +181,10 @@ static int blk_restore(struct virtio_device *dev, const void *state, struct erro
 				 "the disk has %" PRIu64
 				 " sectors, in the snapshot it had %" PRIu64,
 				 sectors, s->capacity);
+	int rc = rate_limiter_restore(&blk->limiter, &s->limiter, &user, err);
+
+	if (rc < 0)
+		return rc;
 	blk->config.capacity = s->capacity;
 	set_physical_block(blk, s->physical_block_exp);
 	return 0;
@@ -161,6 +194,7 @@ static void blk_destroy(struct virtio_device *dev)
 {
 	struct virtio_blk *blk = to_blk(dev);
 
+	rate_limiter_destroy(blk->limiter);
 	loop_remove(dev->loop, &blk->source);
 	blk->dropping = true;
 	disk_close(&blk->disk);
@@ -275,6 +309,8 @@ int virtio_blk_create(const struct virtio_blk_options *options, struct guest_mem
 				VIRTIO_BLK_QUEUE_SIZE, err);
 	if (rc == 0) {
 		rc = acquire(blk, options->path, err);
+		if (rc == 0)
+			rc = set_limits(blk, &options->limits, err);
 		if (rc < 0)
 			error_wrap(err, "drive \"%s\"", options->id);
 	}
@@ -307,6 +343,23 @@ int virtio_blk_change_path(struct virtio_device *dev, const char *path, struct e
 	}
 	pthread_mutex_unlock(&dev->lock);
 	return rc;
+}
+
+int virtio_blk_set_limits(struct virtio_device *dev, const struct rate_limits *limits,
+			  struct error *err)
+{
+	struct virtio_blk *blk = to_blk(dev);
+
+	pthread_mutex_lock(&dev->lock);
+	int rc = set_limits(blk, limits, err);
+
+	pthread_mutex_unlock(&dev->lock);
+	return rc < 0 ? error_wrap(err, "drive \"%s\"", dev->id) : 0;
+}
+
+struct rate_limiter_counters virtio_blk_limiter_counters(const struct virtio_device *dev)
+{
+	return rate_limiter_counters(CONTAINER_OF(dev, struct virtio_blk, dev)->limiter);
 }
 
 const struct virtio_blk_counters *virtio_blk_counters(const struct virtio_device *dev)

@@ -15,6 +15,7 @@
 #include <stdint.h>
 
 #include "devices/backend/disk.h"
+#include "devices/backend/rate_limiter.h"
 #include "devices/virtio/device.h"
 
 #define VIRTIO_BLK_QUEUE_SIZE 256
@@ -31,11 +32,12 @@ struct virtio_blk_options {
 	 */
 	bool start_thread;
 	const struct thread_rules *thread_rules; /* of the helper thread; NULL = none */
+	struct rate_limits limits;
 };
 
 /*
  * Open and lock the disk (see disk_open) and make the device. Errors, as one line that begins with
- * `drive "ID"`: those of disk_open(), eventfd(2), epoll_ctl(2), mmap(2).
+ * `drive "ID"`: those of disk_open(), rate_limiter_set(), eventfd(2), epoll_ctl(2), mmap(2).
  * The loop may only be run by the thread that destroys the device.
  */
 int virtio_blk_create(const struct virtio_blk_options *options, struct guest_memory *memory,
@@ -47,6 +49,15 @@ int virtio_blk_create(const struct virtio_blk_options *options, struct guest_mem
  * was. Errors: those of disk_open(). On the event loop's thread.
  */
 int virtio_blk_change_path(struct virtio_device *dev, const char *path, struct error *err);
+
+/*
+ * Change what is given of the limits. Each request is an operation; bytes are those that it has the
+ * host read or write. Errors: those of rate_limiter_set(). On the event loop's thread.
+ */
+int virtio_blk_set_limits(struct virtio_device *dev, const struct rate_limits *limits,
+			  struct error *err);
+/* On the event loop's thread. */
+struct rate_limiter_counters virtio_blk_limiter_counters(const struct virtio_device *dev);
 
 /*
  * Since creation, by direction: requests that were answered, and of them those with an error; bytes
@@ -65,12 +76,13 @@ struct virtio_blk_counters {
 /* To be read from any thread, with relaxed atomic loads. Lives as long as the device. */
 const struct virtio_blk_counters *virtio_blk_counters(const struct virtio_device *dev);
 
-/* Saved state: what the guest has seen in configuration space. */
+/* Saved state: what the guest has seen in configuration space, and what of its limits is used up. */
 struct virtio_blk_state {
 	uint64_t capacity;	    /* sectors of 512 bytes, > 0 */
 	uint8_t read_only;	    /* 0 or 1 */
 	uint8_t physical_block_exp; /* 0 to 3 */
 	uint8_t reserved[6];
+	struct rate_limiter_state limiter;
 };
 
 #endif

@@ -36,6 +36,7 @@ struct virtio_blk {
 	const struct thread_rules *thread_rules;
 	enum disk_engine engine;
 	struct disk disk;
+	struct rate_limiter *limiter; /* NULL = without limits */
 	struct virtio_blk_config config;
 	char serial[VIRTIO_BLK_ID_BYTES];
 	int event_fd; /* the disk has something to reap */
@@ -55,8 +56,11 @@ void blk_slot_put(struct virtio_blk *blk, struct blk_slot *slot);
 /* Only with nothing in flight: all slots are fresh again, and their memory is the host's. */
 void blk_slots_reset(struct virtio_blk *blk);
 
-/* Start or answer the request in slot's chain, or fail the device. */
-void blk_handle(struct virtio_blk *blk, struct blk_slot *slot);
+/*
+ * Start or answer the request in slot's chain, or fail the device. False: the rate limit is reached,
+ * and the chain back in the queue.
+ */
+bool blk_handle(struct virtio_blk *blk, struct blk_slot *slot);
 /* The disk's done callback. */
 void blk_request_done(struct disk_request *request, void *owner);
 

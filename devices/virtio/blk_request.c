@@ -267,7 +267,20 @@ static int parse(struct virtio_blk *blk, struct blk_slot *slot, const struct dat
 	}
 }
 
-void blk_handle(struct virtio_blk *blk, struct blk_slot *slot)
+/* Bytes that the host's storage moves for the request. A discard moves none. */
+static uint64_t costs(const struct disk_request *request)
+{
+	switch (request->op) {
+	case DISK_READ:
+	case DISK_WRITE:
+	case DISK_WRITE_ZEROES:
+		return request->len;
+	default:
+		return 0;
+	}
+}
+
+bool blk_handle(struct virtio_blk *blk, struct blk_slot *slot)
 {
 	struct data in;
 	int status;
@@ -278,11 +291,18 @@ void blk_handle(struct virtio_blk *blk, struct blk_slot *slot)
 	if (!take_status(slot, &in)) {
 		blk_slot_put(blk, slot);
 		virtio_device_fail(&blk->dev, "request without room for a status");
-		return;
+		return true;
 	}
 	status = parse(blk, slot, &in);
+	if (!rate_limiter_allows(blk->limiter, costs(&slot->request))) {
+		virtqueue_unpop(&blk->dev.queues[0], &slot->chain.head, 1);
+		blk_slot_put(blk, slot);
+		return false;
+	}
+	rate_limiter_charge(blk->limiter, costs(&slot->request));
 	if (status == STATUS_SUBMIT)
 		disk_submit(&blk->disk, &slot->request);
 	else
 		answer(blk, slot, (uint8_t)status);
+	return true;
 }

@@ -41,7 +41,7 @@ static void watch(struct virtio_net *net)
 	uint32_t events = 0;
 
 	if (!dev->needs_reset && !net->tap_gone) {
-		events |= net->rx.stalled ? 0 : EPOLLIN;
+		events |= net->rx.stalled || rate_limiter_throttled(net->rx_limiter) ? 0 : EPOLLIN;
 		events |= net->tx_blocked ? EPOLLOUT : 0;
 	}
 	if (loop_modify(dev->loop, &net->tap_source, events, &err) < 0)
@@ -69,6 +69,33 @@ static void on_tap(struct loop_source *source, uint32_t events)
 	}
 	watch(net);
 	pthread_mutex_unlock(&dev->lock);
+}
+
+static void on_rx_limit_over(void *owner)
+{
+	net_rx_run(owner);
+	watch(owner);
+}
+
+static void on_tx_limit_over(void *owner)
+{
+	net_tx_run(owner);
+	watch(owner);
+}
+
+static struct rate_limiter_user limiter_user(struct virtio_net *net, void (*resume)(void *owner))
+{
+	return (struct rate_limiter_user){ net->dev.loop, &net->dev.lock, resume, net };
+}
+
+static int set_limits(struct virtio_net *net, const struct rate_limits *rx,
+		      const struct rate_limits *tx, struct error *err)
+{
+	struct rate_limiter_user rx_user = limiter_user(net, on_rx_limit_over);
+	struct rate_limiter_user tx_user = limiter_user(net, on_tx_limit_over);
+	int r = rate_limiter_set(&net->rx_limiter, rx, &rx_user, err);
+
+	return r < 0 ? r : rate_limiter_set(&net->tx_limiter, tx, &tx_user, err);
 }
 
 /* The kernel takes segments only together with partial checksums. */
@@ -141,9 +168,24 @@ static void net_save(struct virtio_device *dev, void *buf)
 	/* From here on nothing is touched until process_queue is called again. */
 	net_rx_unwind(net);
 	net->tx_blocked = false;
+	rate_limiter_disarm(net->rx_limiter);
+	rate_limiter_disarm(net->tx_limiter);
 	watch(net);
+	rate_limiter_save(net->rx_limiter, &state.rx_limiter);
+	rate_limiter_save(net->tx_limiter, &state.tx_limiter);
 	memcpy(state.mac, net->config.mac, sizeof(state.mac));
 	memcpy(buf, &state, sizeof(state));
+}
+
+static int restore_limits(struct virtio_net *net, const struct virtio_net_state *state,
+			  struct error *err)
+{
+	struct rate_limiter_user rx_user = limiter_user(net, on_rx_limit_over);
+	struct rate_limiter_user tx_user = limiter_user(net, on_tx_limit_over);
+	int r = rate_limiter_restore(&net->rx_limiter, &state->rx_limiter, &rx_user, err);
+
+	return r < 0 ? r
+		     : rate_limiter_restore(&net->tx_limiter, &state->tx_limiter, &tx_user, err);
 }
 
 static int net_restore(struct virtio_device *dev, const void *buf, struct error *err)
@@ -165,6 +207,10 @@ static int net_restore(struct virtio_device *dev, const void *buf, struct error 
 	    (state.mtu != 0 && state.mtu < MTU_MIN))
 		return error_set(err, EINVAL, "saved with MTU %u, made with %u", state.mtu,
 				 net->config.mtu);
+	int r = restore_limits(net, &state, err);
+
+	if (r < 0)
+		return r;
 	/* The guest knows these; offloads follow when it is activated. */
 	memcpy(net->config.mac, state.mac, sizeof(state.mac));
 	net->config.mtu = state.mtu;
@@ -175,6 +221,8 @@ static void net_destroy(struct virtio_device *dev)
 {
 	struct virtio_net *net = net_of(dev);
 
+	rate_limiter_destroy(net->rx_limiter);
+	rate_limiter_destroy(net->tx_limiter);
 	loop_remove(dev->loop, &net->tap_source);
 	net_mmds_close(net);
 	tap_close(&net->tap);
@@ -239,6 +287,8 @@ int virtio_net_create(const struct virtio_net_options *options, struct guest_mem
 			r = open_backend(net, options->tap_name, err);
 		if (r == 0 && options->mmds)
 			r = net_mmds_open(net, options->mmds, options->mmds_ip, err);
+		if (r == 0)
+			r = set_limits(net, &options->rx_limits, &options->tx_limits, err);
 		if (r < 0)
 			error_wrap(err, "%s \"%s\"", net_ops.kind, net->dev.id);
 	}
@@ -248,6 +298,25 @@ int virtio_net_create(const struct virtio_net_options *options, struct guest_mem
 	}
 	*out = &net->dev;
 	return 0;
+}
+
+int virtio_net_set_limits(struct virtio_device *dev, const struct rate_limits *rx_limits,
+			  const struct rate_limits *tx_limits, struct error *err)
+{
+	struct virtio_net *net = net_of(dev);
+
+	pthread_mutex_lock(&dev->lock);
+	int r = set_limits(net, rx_limits, tx_limits, err);
+
+	pthread_mutex_unlock(&dev->lock);
+	return r < 0 ? error_wrap(err, "%s \"%s\"", dev->ops->kind, dev->id) : 0;
+}
+
+void virtio_net_limiter_counters(const struct virtio_device *dev, struct rate_limiter_counters *rx,
+				 struct rate_limiter_counters *tx)
+{
+	*rx = rate_limiter_counters(net_of(dev)->rx_limiter);
+	*tx = rate_limiter_counters(net_of(dev)->tx_limiter);
 }
 
 static uint64_t read_counter(const _Atomic uint64_t *counter)

@@ -59,6 +59,12 @@ struct net_counters {
 	_Atomic uint64_t bytes, packets, errs, drop;
 };
 
+/* What the limits count: a frame without its virtio-net header. */
+static inline uint64_t frame_bytes(size_t len)
+{
+	return len > NET_HEADER_SIZE ? len - NET_HEADER_SIZE : 0;
+}
+
 static inline void net_count(_Atomic uint64_t *counter, uint64_t n)
 {
 	atomic_store_explicit(counter, atomic_load_explicit(counter, memory_order_relaxed) + n,
@@ -76,6 +82,7 @@ struct virtio_net {
 	bool tx_error_logged, tx_down_logged;
 	struct net_counters rx_count, tx_count;
 	struct net_mmds *mmds; /* NULL = the metadata service isn't behind this interface */
+	struct rate_limiter *rx_limiter, *tx_limiter; /* NULL = without limits; the loop's thread only */
 	struct net_rx rx;
 };
 
@@ -87,7 +94,7 @@ static inline struct virtio_net *net_of(const struct virtio_device *dev)
 	return CONTAINER_OF(dev, struct virtio_net, dev);
 }
 
-/* Do one turn of the queue. Nothing happens unless the device is activated and in order. */
+/* Do one turn of the queue. Nothing happens unless the device is activated, in order, not throttled. */
 void net_rx_run(struct virtio_net *net);
 void net_tx_run(struct virtio_net *net);
 

@@ -210,8 +210,13 @@ static bool receive(struct virtio_net *net, size_t *bytes)
 
 	if (gather(net) < 0)
 		return false;
-	if (rx->frame == 0 && rx->n_chains > 0 && !read_frame(net))
-		return false;
+	if (rx->frame == 0 && rx->n_chains > 0) {
+		/* Until its bucket is empty: more isn't known of a frame before it's read. */
+		if (!rate_limiter_allows(net->rx_limiter, 1) || !read_frame(net))
+			return false;
+		if (rx->frame > 0)
+			rate_limiter_charge(net->rx_limiter, frame_bytes(rx->frame));
+	}
 	*bytes += rx->frame;
 	if (rx->n_chains > 0 && rx->frame <= rx->bytes) {
 		if (rx->frame > 0)
@@ -235,7 +240,8 @@ void net_rx_run(struct virtio_net *net)
 	struct virtio_device *dev = &net->dev;
 	size_t bytes = 0;
 
-	if (!dev->activated || dev->needs_reset || net->tap_gone)
+	if (!dev->activated || dev->needs_reset || net->tap_gone ||
+	    rate_limiter_throttled(net->rx_limiter))
 		return;
 	/* Buffers are only waited for while stalled; kicks would just cost exits until then. */
 	net->rx.stalled = false;

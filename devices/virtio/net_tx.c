@@ -139,7 +139,7 @@ static bool send_frame(struct virtio_net *net, const struct virtqueue_chain *cha
 	return true;
 }
 
-/* One chain. False: the queue is empty, the tap full, or the device has failed. */
+/* One chain. False: the queue is empty, the tap full, the limit reached, or the device has failed. */
 static bool transmit(struct virtio_net *net, size_t *bytes)
 {
 	struct virtqueue *queue = &net->dev.queues[VIRTIO_NET_TX];
@@ -154,11 +154,16 @@ static bool transmit(struct virtio_net *net, size_t *bytes)
 		virtqueue_disable_kicks(queue);
 		return true;
 	}
+	if (!rate_limiter_allows(net->tx_limiter, frame_bytes(chain.readable_len))) {
+		virtqueue_unpop(queue, &chain.head, 1);
+		return false;
+	}
 	if (!send_frame(net, &chain)) {
 		virtqueue_unpop(queue, &chain.head, 1);
 		net->tx_blocked = true;
 		return false;
 	}
+	rate_limiter_charge(net->tx_limiter, frame_bytes(chain.readable_len));
 	virtqueue_push(queue, chain.head, 0);
 	*bytes += chain.readable_len;
 	return true;
@@ -170,7 +175,8 @@ void net_tx_run(struct virtio_net *net)
 	size_t bytes = 0;
 	bool more = true;
 
-	if (!dev->activated || dev->needs_reset || net->tx_blocked)
+	if (!dev->activated || dev->needs_reset || net->tx_blocked ||
+	    rate_limiter_throttled(net->tx_limiter))
 		return;
 	virtqueue_disable_kicks(&dev->queues[VIRTIO_NET_TX]);
 	for (unsigned int i = 1; more && i <= NET_TURN_CHAINS && bytes < NET_TURN_BYTES; i++) {

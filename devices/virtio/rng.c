@@ -17,6 +17,7 @@
 struct virtio_rng {
 	struct virtio_device dev;
 	struct virtio_rng_counters counters;
+	struct rate_limiter *limiter; /* NULL = without limits */
 	bool failure_logged;
 };
 
@@ -51,6 +52,12 @@ static size_t fill(struct virtio_rng *rng, uint8_t *dst, size_t len)
 	return done;
 }
 
+static uint32_t wanted(const struct virtqueue_chain *chain)
+{
+	return chain->writable_len < VIRTIO_RNG_REQUEST_MAX ? chain->writable_len
+							    : VIRTIO_RNG_REQUEST_MAX;
+}
+
 /* Returns the bytes written, at most VIRTIO_RNG_REQUEST_MAX. */
 static uint32_t answer(struct virtio_rng *rng, const struct virtqueue_chain *chain)
 {
@@ -77,9 +84,15 @@ static void rng_process_queue(struct virtio_device *dev, unsigned int queue)
 	size_t bytes = 0;
 
 	while (requests < ROUND_REQUESTS && bytes < ROUND_BYTES &&
+	       !rate_limiter_throttled(rng->limiter) &&
 	       virtio_device_pop(dev, queue, &chain) == 1) {
+		if (!rate_limiter_allows(rng->limiter, wanted(&chain))) {
+			virtqueue_unpop(&dev->queues[queue], &chain.head, 1);
+			break;
+		}
 		uint32_t written = answer(rng, &chain);
 
+		rate_limiter_charge(rng->limiter, written);
 		/* §5.4.6.1 wants a byte at least, but to keep the buffer would help nobody. */
 		virtqueue_push(&dev->queues[queue], chain.head, written);
 		requests++;
@@ -91,6 +104,19 @@ static void rng_process_queue(struct virtio_device *dev, unsigned int queue)
 	virtio_device_signal_used(dev, queue);
 	if (requests == ROUND_REQUESTS || bytes >= ROUND_BYTES)
 		virtio_device_kick(dev, queue);
+}
+
+static void on_limit_over(void *owner)
+{
+	struct virtio_device *dev = owner;
+
+	if (dev->activated && !dev->needs_reset)
+		rng_process_queue(dev, 0);
+}
+
+static struct rate_limiter_user limiter_user(struct virtio_device *dev)
+{
+	return (struct rate_limiter_user){ dev->loop, &dev->lock, on_limit_over, dev };
 }
 
 static int rng_activate(struct virtio_device *dev, struct error *err)
@@ -106,8 +132,26 @@ static void rng_reset(struct virtio_device *dev)
 	(void)dev;
 }
 
+static void rng_save(struct virtio_device *dev, void *state)
+{
+	struct virtio_rng *rng = to_rng(dev);
+
+	/* From here on nothing is touched until process_queue is called again. */
+	rate_limiter_disarm(rng->limiter);
+	rate_limiter_save(rng->limiter, &((struct virtio_rng_state *)state)->limiter);
+}
+
+static int rng_restore(struct virtio_device *dev, const void *state, struct error *err)
+{
+	const struct virtio_rng_state *s = state;
+	struct rate_limiter_user user = limiter_user(dev);
+
+	return rate_limiter_restore(&to_rng(dev)->limiter, &s->limiter, &user, err);
+}
+
 static void rng_destroy(struct virtio_device *dev)
 {
+	rate_limiter_destroy(to_rng(dev)->limiter);
 	virtio_device_release(dev);
 	free(to_rng(dev));
 }
@@ -118,6 +162,9 @@ static const struct virtio_device_ops rng_ops = {
 	.activate = rng_activate,
 	.process_queue = rng_process_queue,
 	.reset = rng_reset,
+	.state_size = sizeof(struct virtio_rng_state),
+	.save = rng_save,
+	.restore = rng_restore,
 	.destroy = rng_destroy,
 };
 
@@ -137,6 +184,23 @@ int virtio_rng_create(const char *id, struct guest_memory *memory, struct loop *
 	}
 	*out = &rng->dev;
 	return 0;
+}
+
+int virtio_rng_set_limits(struct virtio_device *dev, const struct rate_limits *limits,
+			  struct error *err)
+{
+	struct rate_limiter_user user = limiter_user(dev);
+
+	pthread_mutex_lock(&dev->lock);
+	int r = rate_limiter_set(&to_rng(dev)->limiter, limits, &user, err);
+
+	pthread_mutex_unlock(&dev->lock);
+	return r < 0 ? error_wrap(err, "entropy \"%s\"", dev->id) : 0;
+}
+
+struct rate_limiter_counters virtio_rng_limiter_counters(struct virtio_device *dev)
+{
+	return rate_limiter_counters(to_rng(dev)->limiter);
 }
 
 struct virtio_rng_counters virtio_rng_counters(struct virtio_device *dev)

@@ -70,6 +70,7 @@ static struct virtio_device *create(struct hostile_guest *g)
 		.read_only = g->options & 1,
 		.writeback = g->options & 2,
 		.engine = FUZZ_ENGINE,
+		.limits = hostile_guest_limits(g),
 	};
 	struct virtio_device *device;
 
@@ -125,7 +126,10 @@ static void settled(struct hostile_guest *g)
 	while (virtqueue_in_flight(queue) > 0)
 		must(loop_run_once(&g->loop, FUZZ_ENGINE == DISK_SYNC ? 0 : 10000, NULL) > 0);
 	machine_settle(&g->loop);
-	hostile_guest_all_taken(g, 0);
+	if (virtio_blk_limiter_counters(g->device).throttled > 0)
+		hostile_guest_wait_for_limits(g);
+	else
+		hostile_guest_all_taken(g, 0);
 }
 
 static const struct hostile_device blk = {

@@ -102,6 +102,8 @@ static struct virtio_device *create(struct hostile_guest *g)
 		.has_mac = g->options & 1,
 		.mac = { 2, 0, 0, 0, 0, 1 },
 		.mtu = g->options & 2 ? 1500 : 0,
+		.rx_limits = hostile_guest_limits(g),
+		.tx_limits = hostile_guest_limits(g),
 	};
 	struct virtio_device *device;
 
@@ -173,10 +175,16 @@ static size_t header(struct hostile_guest *g, unsigned int queue, uint8_t *bytes
 /* A frame that can't be sent waits, with all behind it, while the tap is full and nothing else. */
 static void settled(struct hostile_guest *g)
 {
+	struct rate_limiter_counters rx, tx;
+
 	take_frames();
 	while (loop_run_once(&g->loop, 0, NULL) > 0)
 		take_frames();
-	hostile_guest_all_taken(g, VIRTIO_NET_TX);
+	virtio_net_limiter_counters(g->device, &rx, &tx);
+	if (rx.throttled + tx.throttled > 0)
+		hostile_guest_wait_for_limits(g);
+	if (tx.throttled == 0)
+		hostile_guest_all_taken(g, VIRTIO_NET_TX);
 }
 
 static const struct hostile_device net = {

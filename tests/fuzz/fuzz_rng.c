@@ -32,9 +32,13 @@ ssize_t __wrap_getrandom(void *buf, size_t len, unsigned int flags)
 
 static struct virtio_device *create(struct hostile_guest *g)
 {
+	const struct rate_limits limits = hostile_guest_limits(g);
 	struct virtio_device *device;
 
-	return virtio_rng_create("rng", &g->memory, &g->loop, &device, NULL) < 0 ? NULL : device;
+	if (virtio_rng_create("rng", &g->memory, &g->loop, &device, NULL) < 0)
+		return NULL;
+	must(virtio_rng_set_limits(device, &limits, NULL) == 0);
+	return device;
 }
 
 static void host_begin(struct hostile_guest *g)
@@ -58,7 +62,10 @@ static size_t header(struct hostile_guest *g, unsigned int queue, uint8_t *bytes
 
 static void settled(struct hostile_guest *g)
 {
-	hostile_guest_all_taken(g, 0);
+	if (virtio_rng_limiter_counters(g->device).throttled > 0)
+		hostile_guest_wait_for_limits(g);
+	else
+		hostile_guest_all_taken(g, 0);
 }
 
 static const struct hostile_device rng = {

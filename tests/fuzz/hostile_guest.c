@@ -13,7 +13,7 @@
 #define MMIO_BASE      0xc0001000ull
 #define SLOT_SIZE      512u
 #define HEADER_GPA     (GUEST_BUFFERS - GUEST_HEADER_MAX)
-#define DEVICE_STATE   64
+#define DEVICE_STATE   256
 #define OPERATIONS_MAX 512
 
 /*
@@ -353,6 +353,26 @@ static void save_and_restore(struct hostile_guest *g)
 	must((patches > 0 && state.needs_reset) || memcmp(&state, &again, sizeof(state)) == 0);
 	must(memcmp(device_state, device_again, device_size) == 0);
 	virtio_mmio_rekick(&g->mmio);
+}
+
+/* ---- rate limits ---- */
+
+#define LIMIT_OPTION 0x80
+#define LIMIT_WAITS  64
+
+struct rate_limits hostile_guest_limits(const struct hostile_guest *g)
+{
+	if (!(g->options & LIMIT_OPTION))
+		return (struct rate_limits){ 0 };
+	return (struct rate_limits){ .bandwidth = { true, 1024, 512, 1 }, .ops = { true, 4, 0, 1 } };
+}
+
+void hostile_guest_wait_for_limits(struct hostile_guest *g)
+{
+	for (unsigned int i = 0; i < LIMIT_WAITS; i++) {
+		machine_pass(1000000);
+		machine_settle(&g->loop);
+	}
 }
 
 /* ---- programs ---- */

@@ -13,6 +13,7 @@
 #ifndef MOTE_TESTS_FUZZ_HOSTILE_GUEST_H
 #define MOTE_TESTS_FUZZ_HOSTILE_GUEST_H
 
+#include "devices/backend/rate_limiter.h"
 #include "devices/virtio/mmio.h"
 #include "input.h"
 #include "vmm/bus.h"
@@ -59,6 +60,11 @@ struct hostile_guest {
 };
 
 void hostile_guest_run(const struct hostile_device *kind, const uint8_t *data, size_t size);
+
+/* For create: limits that a few requests reach, if the program wants some. */
+struct rate_limits hostile_guest_limits(const struct hostile_guest *g);
+/* For settled: time passes for a device that its limit, or one from a saved state, stopped. */
+void hostile_guest_wait_for_limits(struct hostile_guest *g);
 
 /* For settled: nothing that the guest made available was left lying, and nothing is in flight. */
 void hostile_guest_all_taken(struct hostile_guest *g, unsigned int queue);

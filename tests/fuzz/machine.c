@@ -13,12 +13,14 @@
 
 #define START_NS      1000000000ull
 #define SETTLE_ROUNDS 4096
+#define TIMERS_MAX    16
 
 static uint64_t now_ns;
 static struct {
 	int fd;		  /* an eventfd: reads as a timerfd does */
 	uint64_t expires; /* 0 = not set */
-} timer;
+} timers[TIMERS_MAX];
+static unsigned int n_timers;
 static int first_free_fd;
 
 int __wrap_clock_gettime(clockid_t clock, struct timespec *now);
@@ -38,31 +40,50 @@ int __wrap_clock_gettime(clockid_t clock, struct timespec *now)
 	return 0;
 }
 
+static unsigned int timer_of(int fd)
+{
+	unsigned int i = 0;
+
+	while (i < n_timers && timers[i].fd != fd)
+		i++;
+	return i;
+}
+
 int __wrap_timerfd_create(int clock, int flags)
 {
+	int fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	/* In the place of one that had this number and was closed, or a new one. */
+	unsigned int i = timer_of(fd);
+
 	must(clock == CLOCK_MONOTONIC && flags == (TFD_CLOEXEC | TFD_NONBLOCK));
-	timer.fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	timer.expires = 0;
-	return timer.fd;
+	must(fd >= 0 && i < TIMERS_MAX);
+	n_timers += i == n_timers;
+	timers[i].fd = fd;
+	timers[i].expires = 0;
+	return fd;
 }
 
 static void expire(void)
 {
-	if (timer.expires == 0 || timer.expires > now_ns)
-		return;
-	timer.expires = 0;
-	must(eventfd_write(timer.fd, 1) == 0);
+	for (unsigned int i = 0; i < n_timers; i++) {
+		if (timers[i].expires == 0 || timers[i].expires > now_ns)
+			continue;
+		timers[i].expires = 0;
+		must(eventfd_write(timers[i].fd, 1) == 0);
+	}
 }
 
 int __wrap_timerfd_settime(int fd, int flags, const struct itimerspec *value, struct itimerspec *old)
 {
+	unsigned int i = timer_of(fd);
 	eventfd_t count;
 
-	must(fd == timer.fd && !old && to_ns(&value->it_interval) == 0);
+	must(i < n_timers && !old && to_ns(&value->it_interval) == 0);
+	must(value->it_value.tv_nsec >= 0 && value->it_value.tv_nsec < 1000000000);
 	(void)eventfd_read(fd, &count); /* setting a timer forgets what has expired */
-	timer.expires = to_ns(&value->it_value);
-	if (!(flags & TFD_TIMER_ABSTIME))
-		timer.expires += now_ns;
+	timers[i].expires = to_ns(&value->it_value);
+	if (timers[i].expires != 0 && !(flags & TFD_TIMER_ABSTIME))
+		timers[i].expires += now_ns;
 	expire();
 	return 0;
 }
@@ -108,8 +129,7 @@ void machine_begin(void)
 		quiet = true;
 	}
 	now_ns = START_NS;
-	timer.fd = -1;
-	timer.expires = 0;
+	n_timers = 0;
 	first_free_fd = free_fd();
 }
 

@@ -16,8 +16,7 @@ void machine_begin(void);
 void machine_end(void);
 
 /*
- * The clock of monotonic_ns(), and the one timerfd that may exist at a time, are the target's: they
- * are linked with clock_gettime, timerfd_create and timerfd_settime wrapped.
+ * The clock of monotonic_ns(), and the timerfds, are the target's: they are linked with clock_gettime, timerfd_create and timerfd_settime wrapped.
  */
 void machine_pass(uint64_t ns);
 

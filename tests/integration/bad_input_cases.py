@@ -188,9 +188,9 @@ until [ "$(cat /proc/$holder/comm)" = holder ]; do sleep 0.02; done
 
 CASES = [
     # Arguments.
-    arguments("", "--config-file: required: this version has no API"),
-    arguments("--config-file config.json",
-              "--no-api: required with --config-file: this version has no API"),
+    arguments("--no-api", "--no-api: needs --config-file"),
+    arguments("--config-file a --http-api-max-payload-size 0",
+              '--http-api-max-payload-size: "0" is not a number from 1 to 2147483647'),
     arguments("--no-api --config-file", "--config-file: missing argument"),
     arguments("--no-api --config-file a --config-file b", "--config-file: given twice"),
     arguments("--no-api --config-file a b", 'unexpected argument "b"'),
@@ -200,7 +200,7 @@ CASES = [
               '--id: "a_b" has more than ASCII letters, digits and -'),
     arguments("--no-api --config-file a --level 3",
               '--level: "3" is none of Off, Error, Warning, Info, Debug, Trace'),
-    arguments("--api-sock /run/s", f"--api-sock: {NOT_YET}"),
+    arguments("--no-api --config-file a --api-sock s", "--no-api: can't go with --api-sock"),
 
     # The file.
     Case("config missing", exactly('config "none.json": open: No such file or directory'),
@@ -242,9 +242,6 @@ CASES = [
          config=base_config(drives=[{**DRIVE, "drive_id": "../x"}])),
     Case("later version's object", in_file(f"balloon: {NOT_YET}"),
          config=base_config(balloon={"amount_mib": 1, "deflate_on_oom": False})),
-    Case("rate limit", exactly("drives[0]: rate_limiter: rate limits are " + NOT_YET),
-         config=base_config(drives=[{**DRIVE, "rate_limiter": {
-             "ops": {"size": 100, "refill_time": 1000}}}])),
     Case("vhost-user", in_file("drives[0]: socket: vhost-user drives are not supported by this "
                                "version"),
          config=base_config(drives=[{**DRIVE, "socket": "/run/s"}])),

@@ -226,6 +226,34 @@ static void rate_limiters_that_limit_nothing_are_taken(void **state)
 	config_release(&config);
 }
 
+#define BUCKET(size) "{\"size\": " size ", \"refill_time\": 100}"
+
+static void every_rate_limiter_is_taken(void **state)
+{
+	struct config config;
+	struct error err = { 0 };
+
+	(void)state;
+	assert_int_equal(
+		config_text_read(
+			&config,
+			"{" BOOT ", \"drives\": [{" DRIVE ", \"rate_limiter\": {\"ops\": " BUCKET("1")
+			"}}], \"network-interfaces\": [{" NET ", \"rx_rate_limiter\": {\"ops\": "
+			BUCKET("2") "}, \"tx_rate_limiter\": {\"bandwidth\": " BUCKET("3")
+			"}}], \"entropy\": {\"rate_limiter\": {\"bandwidth\": " BUCKET("4")
+			"}}, \"serial\": {\"rate_limiter\": " BUCKET("5") "}}",
+			&err),
+		0);
+	assert_int_equal(config.drives[0].rate_limiter.ops.size, 1);
+	assert_int_equal(config.nets[0].rx_rate_limiter.ops.size, 2);
+	assert_int_equal(config.nets[0].tx_rate_limiter.bandwidth.size, 3);
+	assert_int_equal(config.entropy.rate_limiter.bandwidth.size, 4);
+	assert_int_equal(config.serial.rate_limiter.size, 5);
+	assert_int_equal(config.serial.rate_limiter.refill_time_ms, 100);
+	assert_false(config.nets[0].tx_rate_limiter.ops.set);
+	config_release(&config);
+}
+
 static void more_memory_than_the_host_has_is_refused(void **state)
 {
 	struct config config;
@@ -365,6 +393,7 @@ int main(void)
 		cmocka_unit_test(metadata_service),
 		cmocka_unit_test(limits_themselves_are_allowed),
 		cmocka_unit_test(rate_limiters_that_limit_nothing_are_taken),
+		cmocka_unit_test(every_rate_limiter_is_taken),
 		cmocka_unit_test(more_memory_than_the_host_has_is_refused),
 		cmocka_unit_test(devices_are_counted_together),
 		cmocka_unit_test(files_that_cannot_be_read_are_refused),

@@ -333,8 +333,6 @@ static void metadata_service_is_where_it_can_be(void **state)
 	assert_all_refused(refusals, ARRAY_SIZE(refusals));
 }
 
-#define BUCKET "{\"size\": 1, \"refill_time\": 1}"
-
 static void what_this_version_lacks_is_refused_not_ignored(void **state)
 {
 	static const struct refusal refusals[] = {
@@ -348,25 +346,6 @@ static void what_this_version_lacks_is_refused_not_ignored(void **state)
 		  "logger: module: not supported yet by this version" },
 		{ "{\"metrics\": {\"properties\": {}}}",
 		  "metrics: properties: not supported yet by this version" },
-		{ "{" BOOT ", \"drives\": [{" DRIVE ", \"rate_limiter\": {\"ops\": " BUCKET "}}]}",
-		  "drives[0]: rate_limiter: rate limits are not supported yet by this version" },
-		{ "{" BOOT ", \"drives\": [{" DRIVE ", \"rate_limiter\": {\"bandwidth\": " BUCKET
-		  "}}]}",
-		  "drives[0]: rate_limiter: rate limits are not supported yet by this version" },
-		{ "{" BOOT ", \"network-interfaces\": [{" NET
-		  ", \"rx_rate_limiter\": {\"ops\": " BUCKET "}}]}",
-		  "network-interfaces[0]: rx_rate_limiter: rate limits are not supported yet by "
-		  "this "
-		  "version" },
-		{ "{" BOOT ", \"network-interfaces\": [{" NET
-		  ", \"tx_rate_limiter\": {\"ops\": " BUCKET "}}]}",
-		  "network-interfaces[0]: tx_rate_limiter: rate limits are not supported yet by "
-		  "this "
-		  "version" },
-		{ "{" BOOT ", \"entropy\": {\"rate_limiter\": {\"ops\": " BUCKET "}}}",
-		  "entropy: rate_limiter: rate limits are not supported yet by this version" },
-		{ "{" BOOT ", \"serial\": {\"rate_limiter\": " BUCKET "}}",
-		  "serial: rate_limiter: rate limits are not supported yet by this version" },
 	};
 
 	(void)state;
