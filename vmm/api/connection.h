@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * One client's HTTP/1.1 (RFC 9112): keep-alive, pipelining, chunked bodies, 100-continue. It knows no
- * socket and no clock: its owner brings bytes and the time, and takes bytes. Parsed by http-parser.
+ * One client's HTTP/1.1 (RFC 9112): keep-alive, pipelining, chunked bodies, 100-continue. It knows
+ * no socket and no clock: its owner brings bytes and the time, and takes bytes. http-parser reads.
  *
  * One request at a time: while its response isn't taken, what follows stays unread. A request that
  * breaks the protocol is answered (400, 408, 413, 414, 417, 505) and is the connection's last.
