@@ -29,6 +29,7 @@
 /* sun_path without its NUL and "_4294967295", which names the socket of a guest's connection. */
 #define CONFIG_UDS_PATH_MAX     (107 - 11)
 #define CONFIG_GUEST_PORTS_MAX  8
+#define CONFIG_MMDS_IPV4        0xa9fea9feu /* 169.254.169.254 */
 #define CONFIG_FILE_MAX         (1024ul * 1024) /* bytes of a config file */
 
 #define CONFIG_DEFAULT_BOOT_ARGS                                                                   \
@@ -105,9 +106,30 @@ struct config_vsock {
 	struct config_guest_port guest_ports[CONFIG_GUEST_PORTS_MAX];
 };
 
+enum config_mmds_version { CONFIG_MMDS_V1, CONFIG_MMDS_V2 };
+
+/* The metadata service. */
+struct config_mmds {
+	bool set;
+	enum config_mmds_version version; /* default V1, as Firecracker's */
+	uint32_t ipv4_address;   /* in host's byte order; link-local, default CONFIG_MMDS_IPV4 */
+	bool imds_compat;
+	unsigned int n_network_interfaces; /* at least one */
+	char *network_interfaces[CONFIG_NETS_MAX]; /* iface_ids, each once */
+};
+
 struct config_entropy {
 	bool set;
 	struct config_rate_limiter rate_limiter;
+};
+
+struct config_balloon {
+	bool set;
+	uint32_t amount_mib;     /* at most the machine's mem_size_mib */
+	bool deflate_on_oom;
+	uint16_t stats_polling_interval_s; /* 0 = no statistics */
+	bool free_page_hinting;
+	bool free_page_reporting;
 };
 
 struct config_serial {
@@ -138,7 +160,9 @@ struct config {
 	unsigned int n_nets;
 	struct config_net nets[CONFIG_NETS_MAX];
 	struct config_vsock vsock;
+	struct config_mmds mmds;
 	struct config_entropy entropy;
+	struct config_balloon balloon;
 	struct config_serial serial;
 	struct config_logger logger;
 	struct config_metrics metrics;
@@ -155,6 +179,7 @@ void config_boot_source_release(struct config_boot_source *boot_source);
 void config_drive_release(struct config_drive *drive);
 void config_net_release(struct config_net *net);
 void config_vsock_release(struct config_vsock *vsock);
+void config_mmds_release(struct config_mmds *mmds);
 void config_serial_release(struct config_serial *serial);
 void config_logger_release(struct config_logger *logger);
 void config_metrics_release(struct config_metrics *metrics);
@@ -170,7 +195,8 @@ int config_load_json(struct config *config, const char *path, struct error *err)
 
 /*
  * The rules that concern more than one value or the host: required objects, uniqueness, numbers of
- * devices, SMT, huge page multiples, more memory than the host has. Errors: -EINVAL.
+ * devices, SMT, huge page multiples, more memory than the host has, or than the balloon may ask for.
+ * Errors: -EINVAL.
  */
 int config_validate(const struct config *config, struct error *err);
 

@@ -205,7 +205,7 @@ def answer_guest(listener):
 
 UNBIND = "; ".join(
     f"for d in /sys/bus/virtio/drivers/{driver}/virtio*; do echo $(basename $d) >/sys/bus/virtio/drivers/{driver}/unbind; done"
-    for driver in ("virtio_net", "vmw_vsock_virtio_transport"))
+    for driver in ("virtio_net", "vmw_vsock_virtio_transport", "virtio_balloon"))
 
 
 # Few enough for a guest to wait, and often enough to go on.
@@ -224,6 +224,8 @@ def linux_with_everything(directory, variant, root, disks, tap):
         drives=[drive("root", root, "Sync", is_read_only=True), drive("b", disks["loop"], "Async"),
                 drive("c", disks["file"], "Sync", rate_limiter=LIMIT), drive("d", disks["buffered"], "Async"),
                 drive("e", disks["fat"], "Async")],
+        balloon={"amount_mib": 8, "deflate_on_oom": True, "stats_polling_interval_s": 1, "free_page_hinting": True,
+                 "free_page_reporting": True},
         metrics={"metrics_path": str(directory / "metrics")},
         logger={"log_path": str(directory / "log"), "level": "Debug"})
     script = ("\n" * 32 + "stty -echo; PS1= PS2=; mount -t proc p /proc; mount -t sysfs s /sys\n"

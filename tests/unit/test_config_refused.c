@@ -117,6 +117,9 @@ static void wrong_types_are_refused_with_both_types(void **state)
 		  "network-interfaces[0]: guest_mac: expected a string, got an integer" },
 		{ "{\"vsock\": {\"vsock_id\": 1}}",
 		  "vsock: vsock_id: expected a string, got an integer" },
+		{ "{\"balloon\": {\"deflate_on_oom\": 1}}",
+		  "balloon: deflate_on_oom: expected true or false, got an integer" },
+		{ "{\"balloon\": []}", "balloon: expected an object, got an array" },
 		{ "{\"logger\": {\"level\": 3}}",
 		  "logger: level: expected a string, got an integer" },
 		{ "{\"logger\": {\"show_level\": \"yes\"}}",
@@ -288,6 +291,49 @@ static void missing_keys_are_refused_by_name(void **state)
 		{ "{\"vsock\": {\"guest_ports\": [{\"port\": 3}]}}",
 		  "vsock: guest_ports[0]: missing key \"fd\"" },
 		{ "{\"metrics\": {}}", "metrics: missing key \"metrics_path\"" },
+		{ "{\"balloon\": {\"amount_mib\": 1}}",
+		  "balloon: missing key \"deflate_on_oom\"" },
+		{ "{\"balloon\": {\"deflate_on_oom\": true}}",
+		  "balloon: missing key \"amount_mib\"" },
+	};
+
+	(void)state;
+	assert_all_refused(refusals, ARRAY_SIZE(refusals));
+}
+
+static void metadata_service_is_where_it_can_be(void **state)
+{
+#define MMDS(more) "{" BOOT ", \"network-interfaces\": [{" NET "}], \"mmds-config\": {" more "}}"
+	static const struct refusal refusals[] = {
+		{ MMDS(""), "mmds-config: missing key \"network_interfaces\"" },
+		{ MMDS("\"network_interfaces\": []"), "mmds-config: network_interfaces: is empty" },
+		{ MMDS("\"network_interfaces\": \"e\""),
+		  "mmds-config: network_interfaces: expected an array, got a string" },
+		{ MMDS("\"network_interfaces\": [1]"),
+		  "mmds-config: network_interfaces[0]: expected a string, got an integer" },
+		{ MMDS("\"network_interfaces\": [\"e\", \"f\"]"),
+		  "mmds-config: network_interfaces[1]: no network interface is called \"f\"" },
+		{ MMDS("\"network_interfaces\": [\"e\"], \"version\": \"V3\""),
+		  "mmds-config: version: \"V3\" is none of \"V1\", \"V2\"" },
+		{ MMDS("\"network_interfaces\": [\"e\"], \"ipv4_address\": 1"),
+		  "mmds-config: ipv4_address: expected a string, got an integer" },
+		{ MMDS("\"network_interfaces\": [\"e\"], \"ipv4_address\": \"169.254.1\""),
+		  "mmds-config: ipv4_address: \"169.254.1\" is not an IPv4 address" },
+		{ MMDS("\"network_interfaces\": [\"e\"], \"ipv4_address\": \"169.254.0.255\""),
+		  "mmds-config: ipv4_address: \"169.254.0.255\" is not link-local (169.254.1.0 to "
+		  "169.254.254.255)" },
+		{ MMDS("\"network_interfaces\": [\"e\"], \"ipv4_address\": \"169.254.255.0\""),
+		  "mmds-config: ipv4_address: \"169.254.255.0\" is not link-local (169.254.1.0 to "
+		  "169.254.254.255)" },
+		{ MMDS("\"network_interfaces\": [\"e\"], \"ipv4_address\": \"10.0.0.1\""),
+		  "mmds-config: ipv4_address: \"10.0.0.1\" is not link-local (169.254.1.0 to "
+		  "169.254.254.255)" },
+		{ MMDS("\"network_interfaces\": [\"e\"], \"imds_compat\": 1"),
+		  "mmds-config: imds_compat: expected true or false, got an integer" },
+		{ MMDS("\"network_interfaces\": [\"e\"], \"data\": 1"),
+		  "mmds-config: unknown key \"data\"" },
+		{ "{" BOOT ", \"mmds-config\": {\"network_interfaces\": [\"e\"]}}",
+		  "mmds-config: network_interfaces[0]: no network interface is called \"e\"" },
 	};
 
 	(void)state;
@@ -297,9 +343,6 @@ static void missing_keys_are_refused_by_name(void **state)
 static void what_this_version_lacks_is_refused_not_ignored(void **state)
 {
 	static const struct refusal refusals[] = {
-		{ "{\"balloon\": {\"amount_mib\": 1}}",
-		  "balloon: not supported yet by this version" },
-		{ "{\"mmds-config\": {}}", "mmds-config: not supported yet by this version" },
 		{ "{\"pmem\": [{}]}", "pmem: not supported yet by this version" },
 		{ "{\"cpu-config\": \"/t.json\"}",
 		  "cpu-config: not supported yet by this version" },
@@ -324,6 +367,8 @@ static void rules_between_values_hold(void **state)
 		  " \"huge_pages\": \"2M\"}}",
 		  "machine-config: mem_size_mib: 129 is not a multiple of 2, as huge_pages \"2M\" "
 		  "needs" },
+		{ "{" BOOT ", \"balloon\": {\"amount_mib\": 129, \"deflate_on_oom\": true}}",
+		  "balloon: amount_mib: 129 is more than the machine's mem_size_mib (128)" },
 		{ "{" BOOT ", \"drives\": [{" DRIVE "}, {" DRIVE "}]}",
 		  "drives[1]: drive_id: \"d\" is already that of drives[0]" },
 		{ "{" BOOT ", \"drives\": [{\"drive_id\": \"a\", \"path_on_host\": \"/a\","
@@ -358,6 +403,7 @@ int main(void)
 		cmocka_unit_test(values_out_of_range_are_refused_with_the_range),
 		cmocka_unit_test(strings_of_a_wrong_form_are_refused),
 		cmocka_unit_test(missing_keys_are_refused_by_name),
+		cmocka_unit_test(metadata_service_is_where_it_can_be),
 		cmocka_unit_test(what_this_version_lacks_is_refused_not_ignored),
 		cmocka_unit_test(rules_between_values_hold),
 	};
