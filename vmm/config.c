@@ -197,13 +197,10 @@ static int validate_balloon(const struct config *config, struct error *err)
 			 balloon->amount_mib, config->machine.mem_size_mib);
 }
 
-int config_validate(const struct config *config, struct error *err)
+int config_validate_objects(const struct config *config, struct error *err)
 {
-	int ret;
+	int ret = validate_machine(&config->machine, err);
 
-	if (!config->boot_source.kernel_image_path)
-		return error_set(err, EINVAL, "missing key \"boot-source\"");
-	ret = validate_machine(&config->machine, err);
 	if (!ret)
 		ret = validate_device_count(config, err);
 	if (!ret)
@@ -213,4 +210,11 @@ int config_validate(const struct config *config, struct error *err)
 	if (!ret)
 		ret = validate_balloon(config, err);
 	return ret;
+}
+
+int config_validate(const struct config *config, struct error *err)
+{
+	if (!config->boot_source.kernel_image_path)
+		return error_set(err, EINVAL, "missing key \"boot-source\"");
+	return config_validate_objects(config, err);
 }

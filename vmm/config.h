@@ -157,6 +157,9 @@ struct config {
 void config_init(struct config *config); /* defaults */
 void config_release(struct config *config);
 
+/* Without what concerns objects that are missing: of a config that isn't complete yet. */
+int config_validate_objects(const struct config *config, struct error *err);
+
 /* Free what one object owns and zero it. */
 void config_boot_source_release(struct config_boot_source *boot_source);
 void config_drive_release(struct config_drive *drive);
@@ -181,5 +184,21 @@ int config_load_json(struct config *config, const char *path, struct error *err)
  * Errors: -EINVAL.
  */
 int config_validate(const struct config *config, struct error *err);
+
+/*
+ * Put one object into config: in place of the one with the same id, or as one more. What the whole
+ * would be then is validated first, but for objects that are still missing; on error nothing has
+ * changed. On success config owns what the object owned, and the object is empty.
+ */
+int config_put_boot_source(struct config *config, struct config_boot_source *boot, struct error *err);
+int config_put_machine(struct config *config, const struct config_machine *machine, struct error *err);
+int config_put_drive(struct config *config, struct config_drive *drive, struct error *err);
+int config_put_net(struct config *config, struct config_net *net, struct error *err);
+int config_put_vsock(struct config *config, struct config_vsock *vsock, struct error *err);
+int config_put_entropy(struct config *config, const struct config_entropy *entropy, struct error *err);
+int config_put_serial(struct config *config, struct config_serial *serial, struct error *err);
+
+/* Whether what config names is there to be opened later. */
+int config_find_file(const char *what, const char *path, struct error *err);
 
 #endif

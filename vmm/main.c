@@ -3,8 +3,11 @@
  * mote-vmm: one process, one microVM.
  *
  *	arguments -> configuration -> host resources -> KVM VM -> vCPU threads -> event loop -> end
+ *	arguments -> event loop with API -> configuration -> ... -> vCPU threads -> end
  *
- * Each step takes what the one before it made, and each failure is one line and an exit code.
+ * Each step takes what the one before it made, and each failure is one line and an exit code. What is
+ * in a config file is done before the loop runs; the rest when the API says so (vm_actions.c), and a
+ * failure is that request's.
  */
 #include <fcntl.h>
 #include <malloc.h>
@@ -12,6 +15,8 @@
 #include <sys/prctl.h>
 #include <unistd.h>
 
+#include "vmm/api/routes.h"
+#include "vmm/api/server.h"
 #include "vmm/config.h"
 #include "vmm/exit.h"
 #include "vmm/log.h"
@@ -19,6 +24,7 @@
 #include "vmm/sandbox/sandbox.h"
 #include "vmm/util.h"
 #include "vmm/vm.h"
+#include "vmm/vm_actions.h"
 
 static int fail(enum exit_code code, const struct error *err)
 {
@@ -36,21 +42,6 @@ static void open_standard_streams(void)
 	} while (fd >= 0 && fd <= STDERR_FILENO);
 	if (fd >= 0)
 		close(fd);
-}
-
-static int open_log(const struct config *config, const char *id, struct error *err)
-{
-	const struct config_logger *logger = &config->logger;
-
-	/* Nobody asked for a log: warnings and errors go to stderr, and that's all. */
-	if (!logger->set)
-		return 0;
-	const struct log_options options = {
-		.path = logger->log_path, .level = logger->level, .show_level = logger->show_level,
-		.show_origin = logger->show_log_origin, .id = id,
-	};
-
-	return log_open(&options, err);
 }
 
 /*
@@ -78,16 +69,22 @@ static void warn_of_sandbox(const struct options *options)
 			 options->seccomp_filter);
 }
 
-/* The microVM from what the configuration says to its end; returns the exit code. */
-static int run(struct vm *vm, const struct config *config, const struct vm_options *options)
+/* What a config file says, until the guest runs. */
+static int boot(struct vm *vm, const struct config *config)
 {
 	struct error err = { 0 };
 
-	if (vm_prepare(vm, config, options, &err) < 0)
+	if (vm_prepare(vm, config, &err) < 0)
 		return fail(EXIT_BAD_CONFIGURATION, &err);
 	if (vm_build(vm, &err) < 0)
 		return fail(EXIT_GENERIC_ERROR, &err);
+	if (vm_start(vm, &err) < 0)
+		vm_end(vm, VM_END_MONITOR_FAILURE, err.message);
+	return EXIT_OK;
+}
 
+static int run_to_end(struct vm *vm)
+{
 	const struct vm_end_info *end = vm_end_info(vm_run(vm));
 
 	log_info("%s%s%s", end->line, vm->end_detail[0] ? ": " : "", vm->end_detail);
@@ -95,6 +92,41 @@ static int run(struct vm *vm, const struct config *config, const struct vm_optio
 		fprintf(stderr, "mote-vmm: %s%s%s\n", end->line, vm->end_detail[0] ? ": " : "",
 			vm->end_detail);
 	return (int)end->exit_code;
+}
+
+/* The microVM from arguments and configuration to its end; returns the exit code. */
+static int run(struct vm *vm, struct config *config, const struct options *options,
+	       const struct vm_options *vm_options)
+{
+	struct vm_control control = { vm, config };
+	struct api api = { config, options->id, &vm_actions, &control };
+	struct api_server server = { 0 };
+	struct error err = { 0 };
+	int code = EXIT_OK;
+
+	if (vm_init(vm, vm_options, &err) < 0)
+		return fail(EXIT_GENERIC_ERROR, &err);
+	if (options->api_path) {
+		if (api_server_open(&server, &vm->loop, options->api_path, options->api_body_max,
+				    api_handle, &api, &err) < 0)
+			return fail(EXIT_GENERIC_ERROR, &err);
+		log_info("API server started.");
+	}
+	if (options->config_path)
+		code = boot(vm, config);
+	if (code == EXIT_OK)
+		code = run_to_end(vm);
+	api_server_close(&server);
+	return code;
+}
+
+static int load_config(struct config *config, const struct options *options, struct error *err)
+{
+	if (options->config_path && config_load_json(config, options->config_path, err) < 0)
+		return -err->errnum;
+	if (options_apply(options, config, err) < 0)
+		return -err->errnum;
+	return options->config_path ? config_validate(config, err) : 0;
 }
 
 int main(int argc, char *argv[])
@@ -124,9 +156,8 @@ int main(int argc, char *argv[])
 
 	config_init(&config);
 	if (set_up_sandbox(&sandbox, &options, &err) < 0 ||
-	    config_load_json(&config, options.config_path, &err) < 0 ||
-	    options_apply(&options, &config, &err) < 0 || config_validate(&config, &err) < 0 ||
-	    open_log(&config, options.id, &err) < 0) {
+	    load_config(&config, &options, &err) < 0 ||
+	    vm_open_log(&config.logger, options.id, &err) < 0) {
 		config_release(&config);
 		sandbox_release(&sandbox);
 		return fail(EXIT_BAD_CONFIGURATION, &err);
@@ -138,7 +169,7 @@ int main(int argc, char *argv[])
 	vm_options.jail_start_ns = 1000 * options.start_time_us;
 	vm_options.jail_cpu_ns = 1000 * options.parent_cpu_time_us;
 	vm_options.before_exec_ns = 1000 * options.start_time_cpu_us;
-	code = run(&vm, &config, &vm_options);
+	code = run(&vm, &config, &options, &vm_options);
 	vm_release(&vm);
 	config_release(&config);
 	sandbox_release(&sandbox);

@@ -6,12 +6,15 @@
 #include <getopt.h>
 #include <string.h>
 
+#include "vmm/api/limits.h"
 #include "vmm/util.h"
 
 enum {
 	/* Behind all characters: none has a short form but -h. */
 	OPT_CONFIG_FILE = 256,
 	OPT_NO_API,
+	OPT_API_SOCK,
+	OPT_API_BODY_MAX,
 	OPT_ID,
 	OPT_BOOT_TIMER,
 	OPT_LOG_PATH,
@@ -34,6 +37,8 @@ enum {
 static const struct option known[] = {
 	{ "config-file", required_argument, NULL, OPT_CONFIG_FILE },
 	{ "no-api", no_argument, NULL, OPT_NO_API },
+	{ "api-sock", required_argument, NULL, OPT_API_SOCK },
+	{ "http-api-max-payload-size", required_argument, NULL, OPT_API_BODY_MAX },
 	{ "id", required_argument, NULL, OPT_ID },
 	{ "boot-timer", no_argument, NULL, OPT_BOOT_TIMER },
 	{ "log-path", required_argument, NULL, OPT_LOG_PATH },
@@ -48,10 +53,8 @@ static const struct option known[] = {
 	{ "parent-cpu-time-us", required_argument, NULL, OPT_PARENT_CPU_TIME_US },
 	{ "version", no_argument, NULL, OPT_VERSION },
 	{ "help", no_argument, NULL, OPT_HELP },
-	{ "api-sock", optional_argument, NULL, OPT_NOT_YET },
 	{ "describe-snapshot", optional_argument, NULL, OPT_NOT_YET },
 	{ "enable-pci", optional_argument, NULL, OPT_NOT_YET },
-	{ "http-api-max-payload-size", optional_argument, NULL, OPT_NOT_YET },
 	{ "metadata", optional_argument, NULL, OPT_NOT_YET },
 	{ "mmds-size-limit", optional_argument, NULL, OPT_NOT_YET },
 	{ "module", optional_argument, NULL, OPT_NOT_YET },
@@ -62,10 +65,15 @@ static const struct option known[] = {
 void options_help(FILE *out)
 {
 	fputs("Usage: mote-vmm --config-file FILE --no-api [OPTION]...\n"
+	      "       mote-vmm --api-sock SOCKET [--config-file FILE] [OPTION]...\n"
 	      "Run one microVM as this process. Its console is on stdin and stdout.\n"
 	      "\n"
-	      "  --config-file FILE   the microVM, as JSON in Firecracker's form\n"
-	      "  --no-api             without an API socket (this version has none)\n"
+	      "  --api-sock SOCKET    Unix socket of the API, which configures, starts and controls the\n"
+	      "                       microVM (default: " OPTIONS_DEFAULT_API_PATH ")\n"
+	      "  --http-api-max-payload-size N\n"
+	      "                       bytes that the body of a request may have (default: 51200)\n"
+	      "  --config-file FILE   the microVM, as JSON in Firecracker's form; starts it at once\n"
+	      "  --no-api             with --config-file: without an API\n"
 	      "  --id ID              name in logs and metrics: letters, digits and -, up to 64\n"
 	      "  --boot-timer         log how long the guest took to boot\n"
 	      "  --log-path FILE      log to a file or FIFO instead of stderr\n"
@@ -97,6 +105,12 @@ void options_help(FILE *out)
 	      "  }\n"
 	      "  END\n"
 	      "  mote-vmm --config-file vm.json --no-api\n"
+	      "or with the API, request by request:\n"
+	      "  mote-vmm --api-sock vm.socket &\n"
+	      "  curl --unix-socket vm.socket -X PUT http://localhost/boot-source -d "
+	      "'{\"kernel_image_path\": \"build/vmlinux-x86_64\"}'\n"
+	      "  curl --unix-socket vm.socket -X PUT http://localhost/actions -d "
+	      "'{\"action_type\": \"InstanceStart\"}'\n"
 	      "\n"
 	      "The exit status is 0 when the guest has powered off or rebooted, 152 for a bad\n"
 	      "configuration, 153 for bad arguments, 160 when the guest panicked, 161 after a "
@@ -135,12 +149,32 @@ static int take_us(const char *name, const char *value, uint64_t *us, struct err
 	return 0;
 }
 
+static int take_body_max(const char *value, size_t *bytes, struct error *err)
+{
+	char *end;
+	unsigned long number;
+
+	errno = 0;
+	number = strtoul(value, &end, 10);
+	if (!isdigit((unsigned char)value[0]) || *end || errno || number == 0 || number > INT32_MAX)
+		return error_set(err, EINVAL,
+				 "--http-api-max-payload-size: \"%s\" is not a number from 1 to %d",
+				 value, INT32_MAX);
+	*bytes = number;
+	return 0;
+}
+
 static int take_option(struct options *options, int opt, const char *value, struct error *err)
 {
 	switch (opt) {
 	case OPT_CONFIG_FILE:
 		options->config_path = value;
 		break;
+	case OPT_API_SOCK:
+		options->api_path = value;
+		break;
+	case OPT_API_BODY_MAX:
+		return take_body_max(value, &options->api_body_max, err);
 	case OPT_ID:
 		options->id = value;
 		return check_id(value, err);
@@ -204,16 +238,16 @@ static int check_form(const char *word, const struct option *option, const char 
 	return 0;
 }
 
-static int required_options(const struct options *options, const bool seen[OPT_END],
-			    struct error *err)
+static int combine_options(struct options *options, const bool seen[OPT_END], struct error *err)
 {
-	if (!options->config_path)
-		return error_set(err, EINVAL, "--config-file: required: this version has no API");
 	if (options->no_seccomp && options->seccomp_filter)
 		return error_set(err, EINVAL, "--no-seccomp: can't go with --seccomp-filter");
-	if (!seen[OPT_NO_API])
-		return error_set(err, EINVAL,
-				 "--no-api: required with --config-file: this version has no API");
+	if (seen[OPT_NO_API] && options->api_path)
+		return error_set(err, EINVAL, "--no-api: can't go with --api-sock");
+	if (seen[OPT_NO_API] && !options->config_path)
+		return error_set(err, EINVAL, "--no-api: needs --config-file");
+	if (!seen[OPT_NO_API] && !options->api_path)
+		options->api_path = OPTIONS_DEFAULT_API_PATH;
 	return 0;
 }
 
@@ -221,7 +255,7 @@ int options_parse(struct options *options, int argc, char *const argv[], struct 
 {
 	bool seen[OPT_END] = { false };
 
-	*options = (struct options){ .id = OPTIONS_DEFAULT_ID };
+	*options = (struct options){ .id = OPTIONS_DEFAULT_ID, .api_body_max = API_BODY_DEFAULT_MAX };
 	optind = 0; /* glibc: start anew */
 	opterr = 0;
 	for (;;) {
@@ -257,7 +291,7 @@ int options_parse(struct options *options, int argc, char *const argv[], struct 
 	}
 	if (optind < argc)
 		return error_set(err, EINVAL, "unexpected argument \"%s\"", argv[optind]);
-	return required_options(options, seen, err);
+	return combine_options(options, seen, err);
 }
 
 static int replace_path(char **path, const char *with, struct error *err)

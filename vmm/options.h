@@ -7,6 +7,7 @@
 #define MOTE_OPTIONS_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
 
@@ -14,7 +15,8 @@
 #include "vmm/error.h"
 #include "vmm/log.h"
 
-#define OPTIONS_DEFAULT_ID "anonymous-instance"
+#define OPTIONS_DEFAULT_ID	 "anonymous-instance"
+#define OPTIONS_DEFAULT_API_PATH "/run/firecracker.socket"
 
 enum options_action {
 	OPTIONS_RUN,
@@ -25,7 +27,9 @@ enum options_action {
 /* Strings are borrowed from argv. */
 struct options {
 	enum options_action action;
-	const char *config_path; /* never NULL if action is OPTIONS_RUN */
+	const char *config_path; /* NULL = not given: the API configures all */
+	const char *api_path;	 /* of its socket; NULL = no API */
+	size_t api_body_max;	 /* bytes of a request's body */
 	const char *id;		 /* 1..64 of [A-Za-z0-9-]; OPTIONS_DEFAULT_ID unless given */
 	bool boot_timer;
 	const char *log_path; /* NULL = not given */

@@ -361,19 +361,18 @@ static int finish_opening_kvm(struct vm *vm, struct error *err)
 	return o->rc;
 }
 
-int vm_prepare(struct vm *vm, const struct config *config, const struct vm_options *options,
-	       struct error *err)
+int vm_init(struct vm *vm, const struct vm_options *options, struct error *err)
 {
 	int rc;
 
 	memset(vm, 0, sizeof(*vm));
-	vm->config = config;
 	vm->id = options->id;
 	vm->boot_timer_enabled = options->boot_timer;
 	vm->thread_rules = options->thread_rules;
 	vm->stages.start = options->start_ns;
 	vm->stages.jail = options->jail_start_ns;
 	vm->stages.jail_cpu_ns = options->jail_cpu_ns;
+	vm->stages.configured = monotonic_ns();
 	vm->before_exec_ns = options->before_exec_ns;
 	vm->loop.epoll_fd = vm->kvm.fd = vm->kvm.vm_fd = vm->signals.fd = -1;
 	vm->metrics.fd = vm->metrics.timer_fd = -1;
@@ -387,23 +386,37 @@ int vm_prepare(struct vm *vm, const struct config *config, const struct vm_optio
 			      &vm->loop, err);
 	if (rc == 0)
 		rc = signals_init(&vm->signals, &vm->loop, on_signal, vm, err);
-	if (rc == 0)
-		start_opening_kvm(vm);
-	if (rc == 0)
-		rc = prepare_memory(vm, err);
+	return rc;
+}
+
+int vm_open_metrics(struct vm *vm, const struct config_metrics *config, struct error *err)
+{
+	if (!config->set || vm->metrics.fd >= 0)
+		return 0;
+	int rc = metrics_open(&vm->metrics, config->metrics_path, config->emit_id ? vm->id : NULL, err);
+
+	return rc < 0 ? rc
+		      : metrics_start(&vm->metrics, &vm->loop, METRICS_PERIOD_MS, vm_fill_metrics, vm, err);
+}
+
+int vm_prepare(struct vm *vm, const struct config *config, struct error *err)
+{
+	int rc;
+
+	vm->config = config;
+	start_opening_kvm(vm);
+	rc = prepare_memory(vm, err);
 	if (rc == 0)
 		rc = prepare_kernel(vm, err);
+	vm->stages.loaded = monotonic_ns();
 	if (rc == 0)
 		rc = prepare_legacy(vm, err);
 	if (rc == 0)
 		rc = prepare_virtio(vm, err);
 	if (rc == 0)
 		rc = prepare_tables(vm, err);
-	if (rc == 0 && config->metrics.set)
-		rc = metrics_open(&vm->metrics, config->metrics.metrics_path,
-				  config->metrics.emit_id ? vm->id : NULL, err);
-	if (rc == 0 && config->metrics.set)
-		rc = metrics_start(&vm->metrics, &vm->loop, METRICS_PERIOD_MS, vm_fill_metrics, vm, err);
+	if (rc == 0)
+		rc = vm_open_metrics(vm, &config->metrics, err);
 	vm->stages.prepared = monotonic_ns();
 	return rc;
 }
@@ -489,7 +502,7 @@ int vm_build(struct vm *vm, struct error *err)
 /* ---- running ---- */
 
 /* The guest's first instruction comes last: every thread is under its rules by then. */
-static int start_guest(struct vm *vm, struct error *err)
+int vm_start(struct vm *vm, struct error *err)
 {
 	const struct thread_rules *rules = vm->thread_rules;
 	/* Raw only now: every message before this one was for a terminal in its normal mode. */
@@ -510,11 +523,8 @@ static int start_guest(struct vm *vm, struct error *err)
 enum vm_end vm_run(struct vm *vm)
 {
 	struct error err = { 0 };
-	int rc = start_guest(vm, &err);
 
-	if (rc == 0)
-		rc = loop_run(&vm->loop, &err);
-	if (rc < 0)
+	if (loop_run(&vm->loop, &err) < 0)
 		vm_end(vm, VM_END_MONITOR_FAILURE, err.message);
 	vm->state = VM_STATE_SHUTTING_DOWN;
 	vm->stages.ended = monotonic_ns();
@@ -551,18 +561,40 @@ int vm_resume(struct vm *vm, struct error *err)
 	return 0;
 }
 
-void vm_release(struct vm *vm)
+/* In the order in which things use each other: vCPUs, devices, KVM, memory. */
+static void release_devices(struct vm *vm)
 {
-	thread_join(&vm->kvm_opening.thread);
-	vcpus_release(&vm->vcpus);
-	/* After the vCPUs, so that the last figures are final; before the devices, which have them. */
-	metrics_close(&vm->metrics);
 	for (unsigned int i = 0; i < vm->n_virtio; i++)
 		virtio_mmio_release(&vm->virtio[i]);
 	if (vm->has_i8042)
 		i8042_release(&vm->i8042);
 	if (vm->has_serial)
 		serial_release(&vm->serial);
+	vm->n_virtio = 0;
+	vm->has_i8042 = vm->has_serial = false;
+}
+
+void vm_discard(struct vm *vm)
+{
+	thread_join(&vm->kvm_opening.thread);
+	vcpus_release(&vm->vcpus);
+	terminal_restore(&vm->terminal);
+	release_devices(vm);
+	kvm_close(&vm->kvm);
+	guest_memory_release(&vm->memory);
+	vm->pio = vm->mmio = (struct bus){ 0 };
+	vm->kernel = (struct kernel_image){ 0 };
+	vm->initrd = (struct initrd){ 0 };
+	vm->stages.prepared = vm->stages.built = 0;
+}
+
+void vm_release(struct vm *vm)
+{
+	thread_join(&vm->kvm_opening.thread);
+	vcpus_release(&vm->vcpus);
+	/* After the vCPUs, so that the last figures are final; before the devices, which have them. */
+	metrics_close(&vm->metrics);
+	release_devices(vm);
 	signals_release(&vm->signals, &vm->loop);
 	kvm_close(&vm->kvm);
 	loop_remove(&vm->loop, &vm->end_source);

@@ -2,9 +2,11 @@
 /*
  * One microVM: what it owns and its life cycle. main.c shows the order of the calls.
  *
- * vm_prepare takes everything on the host that the configuration names (files, taps, sockets,
- * memory); a failure there is the configuration's. vm_build turns it into a KVM VM; a failure there
- * is the host's. vm_run runs the event loop on the calling thread until the microVM has ended.
+ * vm_init makes what there is without a guest: the event loop, signals, the way to an end. vm_prepare
+ * takes everything on the host that the configuration names (files, taps, sockets, memory); a failure
+ * there is the configuration's. vm_build turns it into a KVM VM; a failure there is the host's.
+ * vm_start lets the guest run. vm_run runs the event loop on the calling thread until the microVM has
+ * ended; with an API it may be called before the rest, which then happens in callbacks of the loop.
  */
 #ifndef MOTE_VM_H
 #define MOTE_VM_H
@@ -37,6 +39,8 @@ struct vm_stages {
 	uint64_t jail;        /* the jailer's start, if one said so */
 	uint64_t jail_cpu_ns; /* CPU time from there to main's first line, no milestone */
 	uint64_t start;       /* main's first line */
+	uint64_t configured;  /* config read, log open, what the process gives up given up */
+	uint64_t loaded;      /* kernel in memory */
 	uint64_t prepared;    /* config read, files open, kernel in memory */
 	uint64_t built;       /* KVM VM complete */
 	uint64_t running;     /* vCPU threads released: the guest's first instruction follows */
@@ -101,11 +105,18 @@ struct vm_options {
 };
 
 /* vm may be uninitialised memory. Whatever happens, vm_release must follow. */
-int vm_prepare(struct vm *vm, const struct config *config, const struct vm_options *options,
-	       struct error *err);
+int vm_init(struct vm *vm, const struct vm_options *options, struct error *err);
+int vm_prepare(struct vm *vm, const struct config *config, struct error *err);
 int vm_build(struct vm *vm, struct error *err);
+/* The calling thread, which is to be that of vm_run, is under its rules from now on. */
+int vm_start(struct vm *vm, struct error *err);
+/* After a failure of one of these three: as after vm_init, so that vm_prepare may be called again. */
+void vm_discard(struct vm *vm);
 
-/* Start the vCPUs and run the event loop until the end. Returns how the microVM ended. */
+/* Begin to write metrics, unless it's done already. Errors: those of metrics_open(). */
+int vm_open_metrics(struct vm *vm, const struct config_metrics *config, struct error *err);
+
+/* Run the event loop until the end. Returns how the microVM ended. */
 enum vm_end vm_run(struct vm *vm);
 
 /* Pause: vCPUs parked, devices quiet. Resume: guest clock told, queues looked at again. */
@@ -121,7 +132,7 @@ void vm_release(struct vm *vm);
 /* What the configuration, or an update of it, says, as devices take it. */
 struct rate_limits vm_rate_limits(const struct config_rate_limiter *limiter);
 
-/* Fill the metrics object: stages, exits, devices. Any time after vm_prepare. */
+/* Fill the metrics object: stages, exits, devices. Any time after vm_init. */
 void vm_fill_metrics(void *vm, json_t *root);
 
 #endif

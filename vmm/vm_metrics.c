@@ -30,7 +30,8 @@ static json_t *stages(const struct vm *vm)
 	const struct {
 		const char *name;
 		uint64_t at;
-	} all[] = { { "prepared_ns", s->prepared },     { "built_ns", s->built },
+	} all[] = { { "configured_ns", s->configured }, { "loaded_ns", s->loaded },
+		    { "prepared_ns", s->prepared },     { "built_ns", s->built },
 		    { "running_ns", s->running },       { "guest_ready_ns", s->guest_ready },
 		    { "ended_ns", s->ended } };
 	json_t *object = json_object();
@@ -206,7 +207,8 @@ void vm_fill_metrics(void *context, json_t *root)
 
 	json_object_set_new(root, "stages", stages(vm));
 	json_object_set_new(root, "vcpu", exits(vm));
-	json_object_set_new(root, "uart", serial(vm));
+	if (vm->has_serial)
+		json_object_set_new(root, "uart", serial(vm));
 	json_object_set_new(root, "process", process(vm));
 	for (unsigned int i = 0; i < vm->n_virtio; i++) {
 		const struct virtio_device *device = vm->virtio[i].device;

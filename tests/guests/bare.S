@@ -128,7 +128,7 @@ start:
 	out	%al, %dx
 #elif defined(GUEST_HOSTILE)
 	/* hostile.c, with Xen's start info as its argument. */
-	mov	$0x90000, %esp
+	mov	$0x7f0f000, %esp
 	cld
 	push	%ebx
 	call	hostile_main

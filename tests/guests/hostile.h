@@ -10,6 +10,11 @@ typedef unsigned char u8;
 typedef unsigned short u16;
 typedef unsigned int u32;
 
+/*
+ * The program and its stack are in the upper half of the 64 KiB at 0x7f00000. Where a used ring lies over
+ * its own descriptors, its index becomes the upper half of an address: the device then writes to the
+ * beginnings of 64 KiB, one after the other from below, and nothing that it does must end this program.
+ */
 #define RAM_END	    0x8000000u	/* 128 MiB */
 #define MMIO_START  0xc0000000u
 #define DEVICES	    0xc0001000u

@@ -188,9 +188,9 @@ until [ "$(cat /proc/$holder/comm)" = holder ]; do sleep 0.02; done
 
 CASES = [
     # Arguments.
-    arguments("", "--config-file: required: this version has no API"),
-    arguments("--config-file config.json",
-              "--no-api: required with --config-file: this version has no API"),
+    arguments("--no-api", "--no-api: needs --config-file"),
+    arguments("--config-file a --http-api-max-payload-size 0",
+              '--http-api-max-payload-size: "0" is not a number from 1 to 2147483647'),
     arguments("--no-api --config-file", "--config-file: missing argument"),
     arguments("--no-api --config-file a --config-file b", "--config-file: given twice"),
     arguments("--no-api --config-file a b", 'unexpected argument "b"'),
@@ -200,7 +200,7 @@ CASES = [
               '--id: "a_b" has more than ASCII letters, digits and -'),
     arguments("--no-api --config-file a --level 3",
               '--level: "3" is none of Off, Error, Warning, Info, Debug, Trace'),
-    arguments("--api-sock /run/s", f"--api-sock: {NOT_YET}"),
+    arguments("--no-api --config-file a --api-sock s", "--no-api: can't go with --api-sock"),
 
     # The file.
     Case("config missing", exactly('config "none.json": open: No such file or directory'),

@@ -322,6 +322,42 @@ def on_a_terminal(directory, variant, disks, thread, signum, status):
     return traced
 
 
+def by_api(directory, variant):
+    """Everything after the start: calls, a broken one, a client that leaves, pause and resume."""
+    path = directory / "api.socket"
+    traced = Traced(directory, "api", [BUILD / variant, "--api-sock", path, "--log-path", directory / "api.log",
+                                       "--level", "Info"])
+    wait_for(path.exists, what="the API's socket")
+
+    def say(request, answer):
+        with socket.socket(socket.AF_UNIX) as s:
+            s.settimeout(TIMEOUT)
+            s.connect(str(path))
+            s.sendall(request.encode())
+            got = s.recv(65536)
+            assert got.startswith(f"HTTP/1.1 {answer}".encode()), got
+            while got and answer.startswith("4"):
+                got = s.recv(65536)
+
+    def put(target, body, method="PUT", answer="204"):
+        body = json.dumps(body)
+        say(f"{method} {target} HTTP/1.1\r\nContent-Length: {len(body)}\r\n\r\n{body}", answer)
+
+    put("/boot-source", {"kernel_image_path": str(GUESTS / "spin.elf"), "boot_args": "x"})
+    put("/metrics", {"metrics_path": str(directory / "api.metrics")})
+    put("/actions", {"action_type": "InstanceStart"})
+    put("/vm", {"state": "Paused"}, "PATCH")
+    put("/vm", {"state": "Resumed"}, "PATCH")
+    put("/actions", {"action_type": "FlushMetrics"})
+    put("/actions", {"action_type": "SendCtrlAltDel"})
+    say("GET /vm/config HTTP/1.1\r\n\r\n", "200")
+    say("nonsense\r\n\r\n", "400 Bad Request")
+    traced.process.send_signal(signal.SIGTERM)
+    traced.end(status=143)
+    assert not path.exists()
+    return traced
+
+
 def terminal_settings(fd):
     return subprocess.run(["stty", "-g"], stdin=fd, capture_output=True, check=True).stdout
 
@@ -373,6 +409,7 @@ def all_of_them(directory, variant, root, disks, tap):
         (disk_reset_in_flight, disks),
         (disk_broken_by_its_guest, disks),
         (kvm_failure,),
+        (by_api,),
         (on_a_terminal, disks, None, signal.SIGTERM, 143),
         (on_a_terminal, disks, "vcpu 0", signal.SIGSEGV, 150),
         (on_a_terminal, disks, "disk d", signal.SIGSEGV, 150),

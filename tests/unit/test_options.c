@@ -67,6 +67,25 @@ static void every_option_reaches_its_field(void **state)
 	assert_true(o.no_seccomp);
 }
 
+static void the_api_has_a_socket_unless_there_is_to_be_none(void **state)
+{
+	struct options o;
+	struct error err = { 0 };
+
+	(void)state;
+	assert_int_equal(parse(&o, "", &err), 0);
+	assert_string_equal(o.api_path, "/run/firecracker.socket");
+	assert_int_equal(o.api_body_max, 51200);
+	assert_null(o.config_path);
+	assert_int_equal(parse(&o, "--config-file c", &err), 0);
+	assert_string_equal(o.api_path, "/run/firecracker.socket");
+	assert_int_equal(parse(&o, "--api-sock=s --http-api-max-payload-size 1", &err), 0);
+	assert_string_equal(o.api_path, "s");
+	assert_int_equal(o.api_body_max, 1);
+	assert_int_equal(parse(&o, "--config-file c --no-api", &err), 0);
+	assert_null(o.api_path);
+}
+
 static void what_a_jailer_says_is_in_microseconds(void **state)
 {
 	struct options o;
@@ -101,6 +120,8 @@ static void the_help_names_every_option_and_gives_an_example(void **state)
 {
 	static const char *const options[] = { "--config-file FILE",
 					       "--no-api",
+					       "--api-sock SOCKET",
+					       "--http-api-max-payload-size N",
 					       "--id ID",
 					       "--boot-timer",
 					       "--log-path FILE",
@@ -131,10 +152,17 @@ static void bad_command_lines_are_refused_with_one_line(void **state)
 	static const struct {
 		const char *line, *message;
 	} bad[] = {
-		{ "", "--config-file: required: this version has no API" },
-		{ "--no-api", "--config-file: required: this version has no API" },
-		{ "--config-file c",
-		  "--no-api: required with --config-file: this version has no API" },
+		{ "--no-api", "--no-api: needs --config-file" },
+		{ "--no-api --config-file c --api-sock s", "--no-api: can't go with --api-sock" },
+		{ "--api-sock", "--api-sock: missing argument" },
+		{ "--api-sock --id x", "--api-sock: missing argument" },
+		{ "--api-sock a --api-sock b", "--api-sock: given twice" },
+		{ "--http-api-max-payload-size 0",
+		  "--http-api-max-payload-size: \"0\" is not a number from 1 to 2147483647" },
+		{ "--http-api-max-payload-size 2147483648",
+		  "--http-api-max-payload-size: \"2147483648\" is not a number from 1 to 2147483647" },
+		{ "--http-api-max-payload-size 5k",
+		  "--http-api-max-payload-size: \"5k\" is not a number from 1 to 2147483647" },
 		{ "--config-file", "--config-file: missing argument" },
 		{ "--config-file --no-api", "--config-file: missing argument" },
 		{ "--config-file ~", "--config-file: missing argument" },
@@ -160,8 +188,6 @@ static void bad_command_lines_are_refused_with_one_line(void **state)
 		  "--level: \"loud\" is none of Off, Error, Warning, Info, Debug, Trace" },
 		{ "--level", "--level: missing argument" },
 		{ "--\x1b[31m", "unknown option \"--?[31m\"" },
-		{ "--api-sock /run/s", "--api-sock: not supported yet by this version" },
-		{ "--api-sock=/run/s", "--api-sock: not supported yet by this version" },
 		{ "--enable-pci", "--enable-pci: not supported yet by this version" },
 		{ "--config-file c --no-api --no-seccomp --seccomp-filter f",
 		  "--no-seccomp: can't go with --seccomp-filter" },
@@ -265,6 +291,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(the_shortest_command_line_has_the_defaults),
 		cmocka_unit_test(every_option_reaches_its_field),
+		cmocka_unit_test(the_api_has_a_socket_unless_there_is_to_be_none),
 		cmocka_unit_test(what_a_jailer_says_is_in_microseconds),
 		cmocka_unit_test(help_and_version_need_nothing_else),
 		cmocka_unit_test(the_help_names_every_option_and_gives_an_example),

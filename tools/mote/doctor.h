@@ -33,6 +33,8 @@ void report_add(struct report *report, enum verdict verdict, const char *check, 
 void report_count(struct report *report, enum verdict verdict, const char *check, long count,
 		  const char *fmt, ...) __attribute__((format(printf, 5, 6)));
 
+/* What the first BAD finding says; NULL: there is none. */
+const char *report_first_bad(const struct report *report);
 /* Whether nothing is BAD. */
 bool report_is_good(const struct report *report);
 /* One line for each finding, then the sentence that is true; the other one with the first BAD. */

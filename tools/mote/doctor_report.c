@@ -47,6 +47,13 @@ static const struct finding *first_bad(const struct report *report)
 	return NULL;
 }
 
+const char *report_first_bad(const struct report *report)
+{
+	const struct finding *bad = first_bad(report);
+
+	return bad ? bad->text : NULL;
+}
+
 bool report_is_good(const struct report *report)
 {
 	return !first_bad(report);

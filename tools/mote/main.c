@@ -14,6 +14,7 @@ static const struct {
 	const char *summary;
 } commands[] = {
 	{ "run", mote_run, "run a command in a fresh microVM" },
+	{ "bench", mote_bench, "measure starts and devices, beside other monitors" },
 	{ "doctor", mote_doctor, "say whether this machine can run microVMs, and what is missing" },
 };
 

@@ -14,6 +14,7 @@
 /* Subcommands: argv[0] is the subcommand's name. Return the exit status. */
 int mote_run(int argc, char *argv[]);
 int mote_doctor(int argc, char *argv[]);
+int mote_bench(int argc, char *argv[]);
 
 /*
  * The path of a file that comes with mote ("mote-vmm", "vmlinux-x86_64", ...): beside this program

@@ -17,6 +17,28 @@
 
 #define FIELD_PATH(name, t, member) FIELD_STRING(name, t, member, 1, CONFIG_PATH_MAX, NULL)
 
+const char *const config_huge_pages_names[] = {
+	[MEMORY_BACKING_NONE] = "None",
+	[MEMORY_BACKING_TRANSPARENT] = "Transparent",
+	[MEMORY_BACKING_HUGETLB_2M] = "2M",
+	NULL,
+};
+const char *const config_platform_names[] = {
+	[CONFIG_PLATFORM_ACPI] = "Acpi",
+	[CONFIG_PLATFORM_MPTABLE] = "MpTable",
+	NULL,
+};
+const char *const config_cache_type_names[] = {
+	[CONFIG_CACHE_UNSAFE] = "Unsafe",
+	[CONFIG_CACHE_WRITEBACK] = "Writeback",
+	NULL,
+};
+const char *const config_io_engine_names[] = {
+	[CONFIG_IO_SYNC] = "Sync",
+	[CONFIG_IO_ASYNC] = "Async",
+	NULL,
+};
+
 static bool is_id_byte(unsigned char c)
 {
 	return c == '_' || (isascii(c) && isalnum(c));
@@ -131,36 +153,42 @@ static int parse_cpu_template(void *member, json_t *value, struct error *err)
 			 json_string_value(value));
 }
 
+static const struct field machine_fields[] = {
+	{ FIELD_UINT("vcpu_count", struct config_machine, vcpu_count, 1, CONFIG_VCPUS_MAX),
+	  .required = true },
+	{ FIELD_UINT("mem_size_mib", struct config_machine, mem_size_mib, 1, CONFIG_MEMORY_MIB_MAX),
+	  .required = true },
+	{ FIELD_BOOL("smt", struct config_machine, smt) },
+	{ FIELD_BOOL("track_dirty_pages", struct config_machine, track_dirty_pages) },
+	{ FIELD_NAME("huge_pages", struct config_machine, huge_pages, config_huge_pages_names) },
+	{ FIELD_NAME("platform", struct config_machine, platform, config_platform_names) },
+	{ FIELD_WHOLE("cpu_template", parse_cpu_template) },
+};
+
 int config_json_machine(struct config_machine *out, json_t *object, struct error *err)
 {
-	static const char *const huge_pages[] = {
-		[MEMORY_BACKING_NONE] = "None",
-		[MEMORY_BACKING_TRANSPARENT] = "Transparent",
-		[MEMORY_BACKING_HUGETLB_2M] = "2M",
-		NULL,
-	};
-	static const char *const platforms[] = {
-		[CONFIG_PLATFORM_ACPI] = "Acpi",
-		[CONFIG_PLATFORM_MPTABLE] = "MpTable",
-		NULL,
-	};
-	static const struct field fields[] = {
-		{ FIELD_UINT("vcpu_count", struct config_machine, vcpu_count, 1, CONFIG_VCPUS_MAX),
-		  .required = true },
-		{ FIELD_UINT("mem_size_mib", struct config_machine, mem_size_mib, 1,
-			     CONFIG_MEMORY_MIB_MAX),
-		  .required = true },
-		{ FIELD_BOOL("smt", struct config_machine, smt) },
-		{ FIELD_BOOL("track_dirty_pages", struct config_machine, track_dirty_pages) },
-		{ FIELD_NAME("huge_pages", struct config_machine, huge_pages, huge_pages) },
-		{ FIELD_NAME("platform", struct config_machine, platform, platforms) },
-		{ FIELD_WHOLE("cpu_template", parse_cpu_template) },
-	};
 	struct config_machine fresh = { 0 };
-	int ret = fields_parse(fields, ARRAY_SIZE(fields), &fresh, object, err);
+	int ret = fields_parse(machine_fields, ARRAY_SIZE(machine_fields), &fresh, object, err);
 
 	if (ret == 0)
 		*out = fresh;
+	return ret;
+}
+
+int config_json_machine_patch(struct config_machine *out, json_t *object, struct error *err)
+{
+	struct field fields[ARRAY_SIZE(machine_fields)];
+	struct config_machine changed = *out;
+
+	memcpy(fields, machine_fields, sizeof(fields));
+	for (unsigned int i = 0; i < ARRAY_SIZE(fields); i++)
+		fields[i].required = false;
+	if (json_is_object(object) && json_object_size(object) == 0)
+		return error_set(err, EINVAL, "names nothing to change");
+	int ret = fields_parse(fields, ARRAY_SIZE(fields), &changed, object, err);
+
+	if (ret == 0)
+		*out = changed;
 	return ret;
 }
 
@@ -173,16 +201,6 @@ static int no_vhost_user(void *member, json_t *value, struct error *err)
 
 int config_json_drive(struct config_drive *out, json_t *object, struct error *err)
 {
-	static const char *const cache_types[] = {
-		[CONFIG_CACHE_UNSAFE] = "Unsafe",
-		[CONFIG_CACHE_WRITEBACK] = "Writeback",
-		NULL,
-	};
-	static const char *const io_engines[] = {
-		[CONFIG_IO_SYNC] = "Sync",
-		[CONFIG_IO_ASYNC] = "Async",
-		NULL,
-	};
 	static const struct field fields[] = {
 		{ FIELD_STRING("drive_id", struct config_drive, drive_id, 1, CONFIG_ID_MAX,
 			       check_id),
@@ -193,8 +211,8 @@ int config_json_drive(struct config_drive *out, json_t *object, struct error *er
 		{ FIELD_BOOL("is_read_only", struct config_drive, is_read_only) },
 		{ FIELD_STRING("partuuid", struct config_drive, partuuid, 1, PARTUUID_MAX,
 			       check_partuuid) },
-		{ FIELD_NAME("cache_type", struct config_drive, cache_type, cache_types) },
-		{ FIELD_NAME("io_engine", struct config_drive, io_engine, io_engines) },
+		{ FIELD_NAME("cache_type", struct config_drive, cache_type, config_cache_type_names) },
+		{ FIELD_NAME("io_engine", struct config_drive, io_engine, config_io_engine_names) },
 		{ FIELD_PARSED("rate_limiter", struct config_drive, rate_limiter, parse_limiter) },
 		{ FIELD_WHOLE("socket", no_vhost_user) },
 	};

@@ -29,6 +29,8 @@ int config_json_file(struct config *config, const char *path, json_t **root, str
 
 int config_json_boot_source(struct config_boot_source *out, json_t *object, struct error *err);
 int config_json_machine(struct config_machine *out, json_t *object, struct error *err);
+/* Only what object says changes. -EINVAL also if it says nothing. */
+int config_json_machine_patch(struct config_machine *out, json_t *object, struct error *err);
 int config_json_drive(struct config_drive *out, json_t *object, struct error *err);
 int config_json_net(struct config_net *out, json_t *object, struct error *err);
 int config_json_vsock(struct config_vsock *out, json_t *object, struct error *err);
@@ -37,5 +39,11 @@ int config_json_balloon(struct config_balloon *out, json_t *object, struct error
 int config_json_serial(struct config_serial *out, json_t *object, struct error *err);
 int config_json_logger(struct config_logger *out, json_t *object, struct error *err);
 int config_json_metrics(struct config_metrics *out, json_t *object, struct error *err);
+
+/* The names of values, by their enums; ended by NULL. */
+extern const char *const config_huge_pages_names[];
+extern const char *const config_platform_names[];
+extern const char *const config_cache_type_names[];
+extern const char *const config_io_engine_names[];
 
 #endif

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What the parts of the benchmarks' guest share. */
-#ifndef MOTE_TESTS_BENCH_H
-#define MOTE_TESTS_BENCH_H
+#ifndef MOTE_BENCH_GUEST_H
+#define MOTE_BENCH_GUEST_H
 
 #include <stdint.h>
 

@@ -1,0 +1,178 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* `mote bench io` and `net`: a disk and a network as a guest sees them, in the guest's time. */
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/wait.h>
+
+#include "tools/bench/boot.h"
+#include "tools/bench/hostdev.h"
+#include "tools/bench/netserver.h"
+#include "vmm/util.h"
+
+#define DISK_MIB	64
+#define SEQUENTIAL_MIB	"8"
+#define REQUESTS	"600"
+#define WORKERS		"4"
+#define NET_MIB		8
+#define NET_MIB_TEXT	"8"
+#define PINGS		"200"
+#define TAP		"motebench0"
+#define HOST_ADDRESS	"192.0.2.1"
+#define GUEST_ADDRESS	"192.0.2.2"
+#define CONSOLE_ARGS	KERNEL_ARGS " console=ttyS0 -- "
+
+/* What the guest says as "NAME_ns NUMBER". */
+struct quantity {
+	const char *name, *title, *unit;
+	enum bench_better better;
+	double scale;  /* of ns */
+	bool per_time; /* scale / ns */
+};
+
+static const struct quantity io[] = {
+	{ "sequential_read", "sequential read, 64 KiB", "MB/s", BENCH_HIGHER, 65536e3, true },
+	{ "sequential_write", "sequential write, 64 KiB", "MB/s", BENCH_HIGHER, 65536e3, true },
+	{ "random_read", "random read, 4 KiB, " WORKERS " at a time", "IOPS", BENCH_HIGHER, 1e9, true },
+	{ "random_write", "random write, 4 KiB, " WORKERS " at a time", "IOPS", BENCH_HIGHER, 1e9, true },
+};
+
+static const struct quantity net[] = {
+	{ "stream_to_host", "TCP stream to the host", "MB/s", BENCH_HIGHER, NET_MIB * 1048576e3, true },
+	{ "stream_to_guest", "TCP stream to the guest", "MB/s", BENCH_HIGHER, NET_MIB * 1048576e3, true },
+	{ "tcp_round_trip", "TCP round trip", "us", BENCH_LOWER, 1e-3, false },
+	{ "udp_round_trip", "UDP round trip", "us", BENCH_LOWER, 1e-3, false },
+};
+
+#define QUANTITIES 4
+
+/* The number on the guest's line NAME_ns; -ENODATA with what it said instead. */
+static int find_number(const char *output, const char *name, double *ns, struct error *err)
+{
+	unsigned long long number = 0;
+	char key[48];
+
+	snprintf(key, sizeof(key), "\n%s_ns ", name);
+	const char *at = strstr(output, key), *wrong = strstr(output, "error ");
+
+	if (at && sscanf(at + strlen(key), "%llu", &number) == 1 && number > 0) {
+		*ns = (double)number;
+		return 0;
+	}
+	return error_set(err, ENODATA, "the guest said \"%.*s\" for %s", wrong ? (int)strcspn(wrong, "\r\n") : 7,
+			 wrong ? wrong : "nothing", name);
+}
+
+/* One guest to its end, its numbers into values. */
+static int run_guest(const struct subject *subject, const struct guest *guest,
+		     const struct quantity *quantities, double values[QUANTITIES], struct error *err)
+{
+	cleanup_launch_argv struct launch_argv argv = { 0 };
+	cleanup_free struct launch *launch = malloc(sizeof(*launch));
+
+	if (!launch)
+		return error_sys(err, ENOMEM, "%s", subject->kind->name);
+	if (subject->kind->command(subject, guest, &argv, err) < 0)
+		return error_wrap(err, "%s", subject->kind->name);
+	int rc = launch_start(launch, &argv, err);
+
+	if (rc == 0)
+		rc = launch_finish(launch, BENCH_TIMEOUT_S, err);
+	for (unsigned int i = 0; rc == 0 && i < QUANTITIES; i++) {
+		rc = find_number(launch->output, quantities[i].name, &values[i], err);
+		values[i] = quantities[i].per_time ? quantities[i].scale / values[i] : quantities[i].scale * values[i];
+	}
+	launch_release(launch);
+	return rc < 0 ? error_wrap(err, "%s", subject->kind->name) : 0;
+}
+
+static int add_values(const struct bench *bench, unsigned int i, const struct quantity *quantities,
+		      const double values[QUANTITIES], struct error *err)
+{
+	struct bench_subject *subject = &bench->result->subjects[i];
+
+	for (unsigned int q = 0; q < QUANTITIES; q++) {
+		struct bench_figure *figure = bench_figure_find(subject, quantities[q].name);
+
+		if (!figure)
+			figure = bench_figure_add(subject, quantities[q].name, quantities[q].title,
+						  quantities[q].unit, quantities[q].better, err);
+		if (!figure || bench_value_add(figure, values[q], err) < 0)
+			return -err->errnum;
+	}
+	return 0;
+}
+
+/* Rounds by turns, after one that isn't counted and that leaves out who can't do it. */
+static int run_rounds(struct bench *bench, const struct guest *guest, const struct quantity *quantities,
+		      struct error *err)
+{
+	double values[SUBJECTS_MAX][QUANTITIES];
+	struct subjects *subjects = bench->subjects;
+	struct error why;
+	int rc = 0;
+
+	for (unsigned int i = 0; rc == 0 && i < subjects->n;) {
+		bench_progress(bench, 0, subjects->all[i].kind->name);
+		if (run_guest(&subjects->all[i], guest, quantities, values[i], i ? &why : err) == 0)
+			i++;
+		else if (i == 0)
+			return -err->errnum;
+		else
+			rc = subjects_leave_out(subjects, i, bench->result, &why, err);
+	}
+	if (rc == 0)
+		rc = bench_add_subjects(bench, err);
+	for (unsigned int r = 1; rc == 0 && r <= bench->options->rounds; r++) {
+		for (unsigned int i = 0; rc == 0 && i < subjects->n; i++) {
+			bench_progress(bench, r, subjects->all[i].kind->name);
+			rc = run_guest(&subjects->all[i], guest, quantities, values[i], err);
+		}
+		for (unsigned int i = 0; rc == 0 && i < subjects->n; i++)
+			rc = add_values(bench, i, quantities, values[i], err);
+	}
+	return rc;
+}
+
+int bench_do_io(struct bench *bench, struct error *err)
+{
+	struct hostdev_disk disk;
+	int rc = hostdev_disk_open(&disk, "/bench", DISK_MIB, DISK_MIB, err);
+	const struct guest guest = {
+		.args = CONSOLE_ARGS "disk /dev/vda " SEQUENTIAL_MIB " " REQUESTS " " WORKERS, .console = true,
+		.memory_mib = bench->options->memory_mib, .vcpus = bench->options->vcpus, .disk = disk.path,
+	};
+
+	if (rc == 0)
+		rc = run_rounds(bench, &guest, io, err);
+	hostdev_disk_close(&disk);
+	return rc;
+}
+
+int bench_do_net(struct bench *bench, struct error *err)
+{
+	const struct guest guest = {
+		.args = CONSOLE_ARGS "net " GUEST_ADDRESS " " HOST_ADDRESS " " NET_MIB_TEXT " " PINGS, .console = true,
+		.memory_mib = bench->options->memory_mib, .vcpus = bench->options->vcpus, .tap = TAP,
+	};
+	struct netserver server;
+	int rc = hostdev_tap_make(TAP, HOST_ADDRESS, err);
+
+	if (rc == 0)
+		rc = netserver_open(&server, HOST_ADDRESS, err);
+	if (rc < 0)
+		return rc;
+	pid_t child = fork();
+
+	if (child < 0)
+		return error_sys(err, errno, "fork");
+	if (child == 0) {
+		netserver_serve(&server);
+		_exit(1);
+	}
+	rc = run_rounds(bench, &guest, net, err);
+	kill(child, SIGKILL);
+	waitpid(child, NULL, 0);
+	return rc;
+}

@@ -1,0 +1,25 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What requests can make the monitor do: vm_actions.c. All are called on the event loop's thread, and
+ * return 0, or a negative errno with the reason that the client is told.
+ */
+#ifndef MOTE_API_ACTIONS_H
+#define MOTE_API_ACTIONS_H
+
+#include "vmm/config.h"
+#include "vmm/error.h"
+#include "vmm/state.h"
+
+struct api_actions {
+	enum vm_state (*state)(void *context);
+	/* Boot what the config says, which must be valid; after an error it can be tried again. */
+	int (*start)(void *context, struct error *err);
+	int (*pause)(void *context, struct error *err);
+	int (*resume)(void *context, struct error *err);
+	int (*flush_metrics)(void *context, struct error *err);
+	int (*ctrl_alt_del)(void *context, struct error *err);
+	int (*open_log)(void *context, const struct config_logger *logger, struct error *err);
+	int (*open_metrics)(void *context, const struct config_metrics *metrics, struct error *err);
+};
+
+#endif

@@ -1,0 +1,194 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "vmm/api/routes.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <string.h>
+
+#include "vmm/api/handlers.h"
+#include "vmm/api/json.h"
+#include "vmm/api/response.h"
+#include "vmm/log.h"
+#include "vmm/util.h"
+
+#define ID_PATTERN    "/{id}"
+#define LOG_BODY_MAX  1024
+#define LOG_PATH_MAX  200
+
+static const char no_balloon[] = "balloon";
+static const char no_hotplug[] = "memory hotplug";
+static const char no_mmds[] = "MMDS";
+static const char no_pmem[] = "pmem";
+static const char no_snapshots[] = "snapshots";
+static const char no_templates[] = "CPU templates";
+static const char no_unplug[] = "removing devices";
+static const char no_net_limits[] = "rate limiters, which are all that can change in a network interface,";
+static const char no_drive_patch[] = "changing a drive";
+
+static const struct api_route routes[] = {
+	{ "GET", "/", API_ANY_TIME, api_get_instance, NULL },
+	{ "GET", "/version", API_ANY_TIME, api_get_version, NULL },
+	{ "GET", "/vm/config", API_ANY_TIME, api_get_config, NULL },
+	{ "GET", "/machine-config", API_ANY_TIME, api_get_machine, NULL },
+	{ "PUT", "/machine-config", API_BEFORE_START, api_put_machine, NULL },
+	{ "PATCH", "/machine-config", API_BEFORE_START, api_patch_machine, NULL },
+	{ "PUT", "/actions", API_ANY_TIME, api_put_action, NULL }, /* each has a rule of its own */
+	{ "PUT", "/boot-source", API_BEFORE_START, api_put_boot_source, NULL },
+	{ "PUT", "/drives/{id}", API_BEFORE_START, api_put_drive, NULL },
+	{ "PATCH", "/drives/{id}", API_AFTER_START, NULL, no_drive_patch },
+	{ "DELETE", "/drives/{id}", API_AFTER_START, NULL, no_unplug },
+	{ "PUT", "/network-interfaces/{id}", API_BEFORE_START, api_put_net, NULL },
+	{ "PATCH", "/network-interfaces/{id}", API_AFTER_START, NULL, no_net_limits },
+	{ "DELETE", "/network-interfaces/{id}", API_AFTER_START, NULL, no_unplug },
+	{ "PUT", "/vsock", API_BEFORE_START, api_put_vsock, NULL },
+	{ "PUT", "/entropy", API_BEFORE_START, api_put_entropy, NULL },
+	{ "PUT", "/serial", API_BEFORE_START, api_put_serial, NULL },
+	{ "PUT", "/logger", API_BEFORE_START, api_put_logger, NULL },
+	{ "PUT", "/metrics", API_BEFORE_START, api_put_metrics, NULL },
+	{ "PATCH", "/vm", API_AFTER_START, api_patch_vm, NULL },
+	{ "GET", "/balloon", API_ANY_TIME, NULL, no_balloon },
+	{ "PUT", "/balloon", API_BEFORE_START, NULL, no_balloon },
+	{ "PATCH", "/balloon", API_AFTER_START, NULL, no_balloon },
+	{ "GET", "/balloon/statistics", API_AFTER_START, NULL, no_balloon },
+	{ "PATCH", "/balloon/statistics", API_AFTER_START, NULL, no_balloon },
+	{ "GET", "/balloon/hinting/status", API_AFTER_START, NULL, no_balloon },
+	{ "PATCH", "/balloon/hinting/start", API_AFTER_START, NULL, no_balloon },
+	{ "PATCH", "/balloon/hinting/stop", API_AFTER_START, NULL, no_balloon },
+	{ "GET", "/mmds", API_ANY_TIME, NULL, no_mmds },
+	{ "PUT", "/mmds", API_ANY_TIME, NULL, no_mmds },
+	{ "PATCH", "/mmds", API_ANY_TIME, NULL, no_mmds },
+	{ "PUT", "/mmds/config", API_BEFORE_START, NULL, no_mmds },
+	{ "PUT", "/cpu-config", API_BEFORE_START, NULL, no_templates },
+	{ "PUT", "/pmem/{id}", API_BEFORE_START, NULL, no_pmem },
+	{ "PATCH", "/pmem/{id}", API_AFTER_START, NULL, no_pmem },
+	{ "DELETE", "/pmem/{id}", API_AFTER_START, NULL, no_unplug },
+	{ "GET", "/hotplug/memory", API_ANY_TIME, NULL, no_hotplug },
+	{ "PUT", "/hotplug/memory", API_BEFORE_START, NULL, no_hotplug },
+	{ "PATCH", "/hotplug/memory", API_AFTER_START, NULL, no_hotplug },
+	{ "PUT", "/snapshot/create", API_AFTER_START, NULL, no_snapshots },
+	{ "PUT", "/snapshot/load", API_BEFORE_START, NULL, no_snapshots },
+};
+
+const struct api_route *api_routes(size_t *n)
+{
+	*n = ARRAY_SIZE(routes);
+	return routes;
+}
+
+/* Whether path is what the pattern says; *id: what stands in the place of {id}. */
+static bool matches(const char *pattern, const char *path, const char **id)
+{
+	const char *tail = strstr(pattern, ID_PATTERN);
+	size_t fixed = tail ? (size_t)(tail - pattern) + 1 : 0;
+
+	*id = tail ? path + fixed : NULL;
+	if (!tail)
+		return strcmp(pattern, path) == 0;
+	return strncmp(pattern, path, fixed) == 0 && !strchr(*id, '/');
+}
+
+static const struct api_route *find(const struct api_request *request, const char **id)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(routes); i++)
+		if (strcmp(routes[i].method, request->method) == 0 &&
+		    matches(routes[i].path, request->path, id))
+			return &routes[i];
+	return NULL;
+}
+
+static int check_body(const struct api_request *request, struct error *err)
+{
+	bool get = strcmp(request->method, "GET") == 0;
+
+	if (get && request->body)
+		return error_set(err, EINVAL, "GET request cannot have a body.");
+	/* A DELETE has none, and these may have one. */
+	if (!get && !request->body && strcmp(request->method, "DELETE") != 0 &&
+	    strncmp(request->path, "/balloon/hinting/", strlen("/balloon/hinting/")) != 0)
+		return error_set(err, EINVAL, "Empty %s request.", request->method);
+	return 0;
+}
+
+static int dispatch(struct api *api, const struct api_request *request, json_t **out, struct error *err)
+{
+	const char *id = NULL;
+	const struct api_route *route = find(request, &id);
+	json_t *body = NULL;
+
+	if (!route)
+		return error_set(err, ENOENT, "Invalid request method and/or path: %s %s.",
+				 request->method, request->path);
+	int rc = check_body(request, err);
+
+	if (rc == 0 && !route->handle)
+		rc = error_set(err, EOPNOTSUPP, "%s %s not supported by this version yet.", route->missing,
+			       route->missing == no_snapshots || route->missing == no_templates ||
+					       route->missing == no_net_limits
+				       ? "are"
+				       : "is");
+	if (rc == 0)
+		rc = api_check_state(api, route->when, err);
+	if (rc == 0 && request->body && config_json_text(&body, request->body, request->body_length, err) < 0)
+		rc = error_wrap(err, "An error occurred when deserializing the json body of a request");
+	if (rc == 0)
+		rc = route->handle(api, id, body, out, err);
+	json_decref(body);
+	return rc;
+}
+
+/* One line of printable characters, as a Rust or C string has them; cut if long. */
+static const char *quote(const char *text, size_t length, char *line, size_t size)
+{
+	size_t n = 0, i;
+
+	for (i = 0; i < length && n + 8 < size; i++) {
+		char c = text[i];
+
+		if (c == '"' || c == '\\')
+			n += (size_t)snprintf(line + n, size - n, "\\%c", c);
+		else if (c == '\n')
+			n += (size_t)snprintf(line + n, size - n, "\\n");
+		else
+			line[n++] = (unsigned char)c < 0x20 || c == 0x7f ? '?' : c;
+	}
+	snprintf(line + n, size - n, "%s", i < length ? "..." : "");
+	return line;
+}
+
+static void log_request(const struct api_request *request)
+{
+	char path[LOG_PATH_MAX], body[LOG_BODY_MAX], method[16];
+	bool secret = strncmp(request->path, "/mmds", 5) == 0; /* credentials of guests */
+
+	if (!log_enabled(LOG_INFO))
+		return;
+	/* "Put": their logs' form, which clients' tests look for. */
+	snprintf(method, sizeof(method), "%s", request->method);
+	for (char *c = method + 1; *c; c++)
+		*c = (char)(*c >= 'A' && *c <= 'Z' ? *c | 0x20 : *c);
+	quote(request->path, strlen(request->path), path, sizeof(path));
+	if (request->body && !secret)
+		log_info("The API server received a %s request on \"%s\" with body \"%s\".", method, path,
+			 quote(request->body, request->body_length, body, sizeof(body)));
+	else
+		log_info("The API server received a %s request on \"%s\".", method, path);
+}
+
+void api_handle(void *context, const struct api_request *request, struct api_response *response)
+{
+	uint64_t start_ns = monotonic_ns();
+	struct error err = { 0 };
+	json_t *out = NULL;
+
+	log_request(request);
+	if (dispatch(context, request, &out, &err) < 0) {
+		json_decref(out);
+		api_response_fault(response, 400, err.message);
+		log_info("API: status 400: %s", err.message);
+	} else if (out) {
+		api_response_json(response, 200, out);
+	} else {
+		response->status = 204;
+	}
+	log_info("Total previous API call duration: %" PRIu64 " us.", (monotonic_ns() - start_ns) / 1000);
+}
