@@ -74,8 +74,9 @@ static int ctrl_alt_del(void *context, struct error *err)
 	return i8042_ctrl_alt_del(&vm_of(context)->i8042, err);
 }
 
-#define VIRTIO_ID_NET	1
-#define VIRTIO_ID_BLOCK 2
+#define VIRTIO_ID_NET	  1
+#define VIRTIO_ID_BLOCK	  2
+#define VIRTIO_ID_BALLOON 5
 
 static struct virtio_device *find_device(struct vm *vm, uint32_t kind, const char *id)
 {
@@ -116,6 +117,11 @@ static int limit_net(void *context, const char *id, const struct config_rate_lim
 		      : error_set(err, ENOENT, "network interface \"%s\": there is none", id);
 }
 
+static struct virtio_device *balloon(void *context)
+{
+	return find_device(vm_of(context), VIRTIO_ID_BALLOON, "balloon");
+}
+
 static int open_log(void *context, const struct config_logger *logger, struct error *err)
 {
 	return vm_open_log(logger, vm_of(context)->id, err);
@@ -136,6 +142,7 @@ const struct api_actions vm_actions = {
 	.limit_drive = limit_drive,
 	.look_at_drive = look_at_drive,
 	.limit_net = limit_net,
+	.balloon = balloon,
 	.open_log = open_log,
 	.open_metrics = open_metrics,
 };

@@ -11,6 +11,7 @@
 
 #include <cmocka.h>
 
+#include "devices/mmds/service.h"
 #include "vmm/api/json.h"
 #include "vmm/api/routes.h"
 #include "vmm/util.h"
@@ -23,6 +24,7 @@ struct fake {
 	bool fails;
 	char done[256]; /* names of actions */
 	struct config config;
+	struct mmds mmds;
 	struct api api;
 };
 
@@ -126,7 +128,7 @@ static void begin(struct fake *f)
 {
 	memset(f, 0, sizeof(*f));
 	config_init(&f->config);
-	f->api = (struct api){ &f->config, "vm-1", &actions, f };
+	f->api = (struct api){ &f->config, "vm-1", &actions, f, &f->mmds };
 }
 
 /* "STATUS BODY" of the answer to "METHOD PATH [BODY]". */

@@ -10,6 +10,8 @@
 #include "vmm/error.h"
 #include "vmm/state.h"
 
+struct virtio_device;
+
 struct api_actions {
 	enum vm_state (*state)(void *context);
 	/* Boot what the config says, which must be valid; after an error it can be tried again. */
@@ -25,6 +27,8 @@ struct api_actions {
 	int (*look_at_drive)(void *context, const char *id, const char *path, struct error *err);
 	int (*limit_net)(void *context, const char *id, const struct config_rate_limiter *rx,
 			 const struct config_rate_limiter *tx, struct error *err);
+	/* The device that the config has, once it runs; NULL without one. */
+	struct virtio_device *(*balloon)(void *context);
 	int (*open_log)(void *context, const struct config_logger *logger, struct error *err);
 	int (*open_metrics)(void *context, const struct config_metrics *metrics, struct error *err);
 };

@@ -32,7 +32,7 @@ int api_check_state(const struct api *api, enum api_when when, struct error *err
 	return 0;
 }
 
-static int answer(json_t *root, json_t **out, struct error *err)
+int api_answer(json_t *root, json_t **out, struct error *err)
 {
 	*out = root;
 	return root ? 0 : error_sys(err, ENOMEM, "make the answer");
@@ -43,29 +43,29 @@ static int answer(json_t *root, json_t **out, struct error *err)
 int api_get_instance(struct api *api, UNUSED const char *id, UNUSED json_t *body, json_t **out,
 		     struct error *err)
 {
-	return answer(json_pack("{s:s, s:s, s:s, s:s}", "app_name", "mote", "id", api->id, "state",
-				vm_state_name(state_of(api)), "vmm_version", MOTE_VERSION),
-		      out, err);
+	return api_answer(json_pack("{s:s, s:s, s:s, s:s}", "app_name", "mote", "id", api->id, "state",
+				    vm_state_name(state_of(api)), "vmm_version", MOTE_VERSION),
+			  out, err);
 }
 
 int api_get_version(UNUSED struct api *api, UNUSED const char *id, UNUSED json_t *body,
 		    json_t **out, struct error *err)
 {
-	return answer(json_pack("{s:s, s:s}", "firecracker_version", API_FIRECRACKER_VERSION,
-				"mote_version", MOTE_VERSION),
-		      out, err);
+	return api_answer(json_pack("{s:s, s:s}", "firecracker_version", API_FIRECRACKER_VERSION,
+				    "mote_version", MOTE_VERSION),
+			  out, err);
 }
 
 int api_get_config(struct api *api, UNUSED const char *id, UNUSED json_t *body, json_t **out,
 		   struct error *err)
 {
-	return answer(config_to_json(api->config), out, err);
+	return api_answer(config_to_json(api->config), out, err);
 }
 
 int api_get_machine(struct api *api, UNUSED const char *id, UNUSED json_t *body, json_t **out,
 		    struct error *err)
 {
-	return answer(config_machine_to_json(&api->config->machine), out, err);
+	return api_answer(config_machine_to_json(&api->config->machine), out, err);
 }
 
 /* ---- the config ---- */

@@ -31,6 +31,23 @@ int api_patch_machine(struct api *api, const char *id, json_t *body, json_t **ou
 		      struct error *err);
 int api_patch_vm(struct api *api, const char *id, json_t *body, json_t **out, struct error *err);
 
+/* Of devices that have an API of their own: handlers_devices.c. */
+int api_get_balloon(struct api *api, const char *id, json_t *body, json_t **out, struct error *err);
+int api_put_balloon(struct api *api, const char *id, json_t *body, json_t **out, struct error *err);
+int api_patch_balloon(struct api *api, const char *id, json_t *body, json_t **out, struct error *err);
+int api_get_balloon_stats(struct api *api, const char *id, json_t *body, json_t **out, struct error *err);
+int api_patch_balloon_stats(struct api *api, const char *id, json_t *body, json_t **out, struct error *err);
+int api_get_hinting(struct api *api, const char *id, json_t *body, json_t **out, struct error *err);
+int api_start_hinting(struct api *api, const char *id, json_t *body, json_t **out, struct error *err);
+int api_stop_hinting(struct api *api, const char *id, json_t *body, json_t **out, struct error *err);
+int api_get_mmds(struct api *api, const char *id, json_t *body, json_t **out, struct error *err);
+int api_put_mmds(struct api *api, const char *id, json_t *body, json_t **out, struct error *err);
+int api_patch_mmds(struct api *api, const char *id, json_t *body, json_t **out, struct error *err);
+int api_put_mmds_config(struct api *api, const char *id, json_t *body, json_t **out, struct error *err);
+
+/* root, a new reference, as *out. Error -ENOMEM: it's NULL. */
+int api_answer(json_t *root, json_t **out, struct error *err);
+
 /*
  * The state rules' words are Firecracker's: clients look for them.
  * Error -EPERM: before, or after, the start.
