@@ -151,9 +151,14 @@ static void take_fin(struct tcp_connection *c, const struct tcp_segment *s, uint
 	c->progress_at = now;
 }
 
+bool tcp_finished(const struct tcp_connection *c)
+{
+	return c->state >= TCP_TIME_WAIT || (tcp_ends(c) && c->snd_una == send_end(c));
+}
+
 static void end_if_both_have(struct tcp_connection *c, uint64_t now)
 {
-	if (c->state != TCP_ESTABLISHED || !c->fin_received || c->snd_una != c->out_seq + 1 || c->http.out)
+	if (c->state != TCP_ESTABLISHED || !c->fin_received || !tcp_finished(c))
 		return;
 	c->state = TCP_TIME_WAIT;
 	c->progress_at = now;

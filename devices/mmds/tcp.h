@@ -74,6 +74,9 @@ bool tcp_input(struct tcp_connection *c, const struct tcp_segment *segment, uint
 bool tcp_output(struct tcp_connection *c, struct tcp_segment *segment, uint64_t now);
 bool tcp_has_output(const struct tcp_connection *c);
 
+/* All was said and has arrived, and so has our FIN: nothing is lost if it's dropped. */
+bool tcp_finished(const struct tcp_connection *c);
+
 /* When tcp_tick has something to do. */
 uint64_t tcp_deadline(const struct tcp_connection *c);
 void tcp_tick(struct tcp_connection *c, uint64_t now);
