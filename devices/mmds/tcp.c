@@ -6,7 +6,7 @@
 void tcp_open(struct tcp_connection *c, struct mmds *mmds, const struct tcp_segment *syn, uint32_t iss,
 	      uint64_t now)
 {
-	uint16_t mss = syn->mss ? syn->mss : TCP_MSS_DEFAULT;
+	uint16_t mss = syn->mss ? syn->mss : TCP_MSS_ABSENT;
 
 	mss = mss < TCP_MSS_MIN ? TCP_MSS_MIN : mss;
 	*c = (struct tcp_connection){

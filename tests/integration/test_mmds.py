@@ -22,12 +22,12 @@ request() {
 	how="$1 $2 HTTP/1.1\r\n"
 	shift 2
 	for header in "$@"; do how="$how$header\r\n"; done
-	printf "${how}Connection: close\r\n\r\n" | nc "$service" 80
+	printf "${how}Connection: close\r\n\r\n" | nc "$service" 80 | tr -d "\r"
 }
 get() {
 	path=$1
 	shift
-	wget -q -O - "$@" "http://$service$path" || echo "failed"
+	wget -q -O - "$@" "http://$service$path" 2>/dev/null || printf failed
 }
 show() { name=$1; shift; echo "[$name"; "$@"; echo; echo "$name]"; }
 
@@ -38,7 +38,7 @@ show root get /
 show meta get /latest/meta-data/
 show ami get /latest/meta-data/ami-id
 show json get /latest/meta-data --header 'Accept: application/json'
-show large sh -c "wget -q -O - http://$service/large | md5sum"
+show large sh -c "wget -q -O - http://$service/large 2>/dev/null | md5sum"
 show bad request GET /none
 show number request GET /latest/meta-data/cpus
 show post request PATCH /
@@ -56,7 +56,7 @@ while [ $i -lt 40 ]; do
 done
 wait
 show many sh -c 'cat /tmp/* | sed "s/ami-12345678/x/g"'
-nc "$service" 81 </dev/null || echo refused
+show other sh -c "nc $service 81 </dev/null 2>/dev/null || printf refused"
 echo done
 poweroff -f
 """
@@ -72,7 +72,7 @@ def root(tmp_path_factory):
     (tree / "script").write_text(SCRIPT)
     (tree / "init").write_text("#!/bin/sh\nmount -t proc proc /proc\nmount -t tmpfs tmp /tmp\nexec sh /script\n")
     sh(f"chmod +x {tree}/init; cp $(command -v busybox) {tree}/bin/busybox; for a in sh mount ifconfig ping wget nc "
-       f"sed tail md5sum cat poweroff; do ln -s busybox {tree}/bin/$a; done; mkfs.erofs --quiet {image} {tree}")
+       f"sed tail tr md5sum cat poweroff; do ln -s busybox {tree}/bin/$a; done; mkfs.erofs --quiet {image} {tree}")
     return image
 
 
@@ -117,7 +117,7 @@ def run(vmm, tmp_path, root, service=SERVICE, data=None, **mmds):
 
 
 def response(status, body, more="", closed="close"):
-    """A text response, whose carriage returns the console has lost."""
+    """A text response, without its carriage returns."""
     return (f"HTTP/1.1 {status}\nServer: mote\nConnection: {closed}\n{more}Content-Type: text/plain\n"
             f"Content-Length: {len(body)}\n\n{body}")
 
@@ -142,6 +142,7 @@ def assert_rules_of_both_versions(got):
     assert re.fullmatch("[0-9a-f]{64}", got["token"])
     assert got["with"] == got["ec2"] == DATA["latest"]["user-data"]
     assert got["many"] == "x" * 40
+    assert got["other"] == "refused"
 
 
 def test_version_1(vmm, tmp_path, root, frames):
