@@ -202,12 +202,25 @@ static int validate_mmds(const struct config *config, struct error *err)
 static int validate_device_count(const struct config *config, struct error *err)
 {
 	unsigned int n =
-		config->n_drives + config->n_nets + config->vsock.set + config->entropy.set;
+		config->n_drives + config->n_nets + config->vsock.set + config->entropy.set +
+		config->balloon.set;
 
 	if (n > CONFIG_VIRTIO_MAX)
 		return error_set(err, EINVAL, "too many devices: %u of at most %u", n,
 				 CONFIG_VIRTIO_MAX);
 	return 0;
+}
+
+static int validate_balloon(const struct config *config, struct error *err)
+{
+	const struct config_balloon *balloon = &config->balloon;
+
+	if (!balloon->set || balloon->amount_mib <= config->machine.mem_size_mib)
+		return 0;
+	return error_set(err, EINVAL,
+			 "balloon: amount_mib: %u is more than the machine's mem_size_mib (%" PRIu64
+			 ")",
+			 balloon->amount_mib, config->machine.mem_size_mib);
 }
 
 int config_validate_objects(const struct config *config, struct error *err)
@@ -220,6 +233,8 @@ int config_validate_objects(const struct config *config, struct error *err)
 		ret = validate_drives(config, err);
 	if (!ret)
 		ret = validate_nets(config, err);
+	if (!ret)
+		ret = validate_balloon(config, err);
 	if (!ret)
 		ret = validate_mmds(config, err);
 	return ret;

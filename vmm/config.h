@@ -123,6 +123,15 @@ struct config_entropy {
 	struct config_rate_limiter rate_limiter;
 };
 
+struct config_balloon {
+	bool set;
+	uint32_t amount_mib;     /* at most the machine's mem_size_mib */
+	bool deflate_on_oom;
+	uint16_t stats_polling_interval_s; /* 0 = no statistics */
+	bool free_page_hinting;
+	bool free_page_reporting;
+};
+
 struct config_serial {
 	bool set;
 	char *serial_out_path;   /* file or FIFO for the guest's output instead of stdout */
@@ -153,6 +162,7 @@ struct config {
 	struct config_vsock vsock;
 	struct config_mmds mmds;
 	struct config_entropy entropy;
+	struct config_balloon balloon;
 	struct config_serial serial;
 	struct config_logger logger;
 	struct config_metrics metrics;
@@ -185,7 +195,8 @@ int config_load_json(struct config *config, const char *path, struct error *err)
 
 /*
  * The rules that concern more than one value or the host: required objects, uniqueness, numbers of
- * devices, SMT, huge page multiples, more memory than the host has. Errors: -EINVAL.
+ * devices, SMT, huge page multiples, more memory than the host has, or than the balloon may ask for.
+ * Errors: -EINVAL.
  */
 int config_validate(const struct config *config, struct error *err);
 
@@ -201,6 +212,12 @@ int config_put_net(struct config *config, struct config_net *net, struct error *
 int config_put_vsock(struct config *config, struct config_vsock *vsock, struct error *err);
 int config_put_entropy(struct config *config, const struct config_entropy *entropy, struct error *err);
 int config_put_serial(struct config *config, struct config_serial *serial, struct error *err);
+
+/* The one of that id; NULL if there is none. */
+struct config_drive *config_find_drive(struct config *config, const char *id);
+struct config_net *config_find_net(struct config *config, const char *id);
+/* What the update gives replaces what there is. */
+void config_update_limiter(struct config_rate_limiter *limiter, const struct config_rate_limiter *update);
 
 /* Whether what config names is there to be opened later. */
 int config_find_file(const char *what, const char *path, struct error *err);

@@ -131,6 +131,8 @@ static int run(struct vm *vm, struct config *config, const struct options *optio
 	}
 	if (options->config_path)
 		code = boot(vm, config);
+	else if (vm_open_metrics(vm, &config->metrics, &err) < 0)
+		code = fail(EXIT_BAD_CONFIGURATION, &err);
 	if (code == EXIT_OK)
 		code = run_to_end(vm);
 	api_server_close(&server);

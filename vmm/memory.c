@@ -70,7 +70,9 @@ int guest_memory_add(struct guest_memory *memory, uint64_t gpa, uint64_t size,
 	uint64_t page = backing_page_size(backing == MEMORY_BACKING_HUGETLB_2M ? backing
 									       : MEMORY_BACKING_NONE);
 	uint64_t last_end = 0;
-	struct guest_region region = { .gpa = gpa, .size = size };
+	struct guest_region region = { .gpa = gpa,
+				       .size = size,
+				       .hugetlb = backing == MEMORY_BACKING_HUGETLB_2M };
 
 	if (memory->n_regions == GUEST_MEMORY_REGIONS_MAX)
 		return error_set(err, ENOSPC, "guest memory: more than %d regions",
@@ -174,6 +176,57 @@ void guest_memory_mark_dirty(struct guest_memory *memory, const void *hva, uint6
 						 memory_order_relaxed);
 		return;
 	}
+}
+
+static struct guest_region *region_of(struct guest_memory *memory, const uint8_t *hva)
+{
+	for (unsigned int i = 0; i < memory->n_regions; i++) {
+		struct guest_region *r = &memory->regions[i];
+
+		if (hva >= r->hva && hva < r->hva + r->size)
+			return r;
+	}
+	return NULL;
+}
+
+/* [start, end) of whole pages, none of them kept. */
+static int64_t discard(struct guest_memory *memory, uint8_t *start, uint8_t *end)
+{
+	if (start >= end)
+		return 0;
+	if (madvise(start, (size_t)(end - start), MADV_DONTNEED) < 0)
+		return -errno;
+	guest_memory_mark_dirty(memory, start, (uint64_t)(end - start));
+	return end - start;
+}
+
+int64_t guest_memory_discard(struct guest_memory *memory, void *hva, uint64_t len)
+{
+	struct guest_region *r = region_of(memory, hva);
+	/* Regions begin at pages of the host. */
+	uint8_t *start = (uint8_t *)align_up((uint64_t)(uintptr_t)hva, GUEST_PAGE_SIZE);
+	uint8_t *end = (uint8_t *)align_down((uint64_t)(uintptr_t)hva + len, GUEST_PAGE_SIZE);
+	int64_t before, behind;
+
+	if (!r || r->hugetlb)
+		return 0;
+	before = discard(memory, start, !r->kept_size || end < r->kept ? end : r->kept);
+	if (before < 0 || !r->kept_size)
+		return before;
+	if (start < r->kept + r->kept_size)
+		start = r->kept + r->kept_size;
+	behind = discard(memory, start, end);
+	return behind < 0 ? behind : before + behind;
+}
+
+void guest_memory_keep(struct guest_memory *memory, void *hva, uint64_t len)
+{
+	struct guest_region *r = region_of(memory, hva);
+
+	if (!r)
+		return;
+	r->kept = hva;
+	r->kept_size = len;
 }
 
 bool guest_memory_is_dirty(const struct guest_memory *memory, uint64_t gpa)

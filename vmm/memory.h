@@ -23,6 +23,9 @@ struct guest_region {
 	uint64_t gpa;   /* page aligned */
 	uint64_t size;  /* bytes, page aligned, > 0 */
 	uint8_t *hva;
+	bool hugetlb;
+	uint8_t *kept; /* guest_memory_keep(): kept_size bytes from here */
+	uint64_t kept_size;
 	/* One bit a page, set by devices' writes; NULL unless dirty tracking is on. */
 	_Atomic uint64_t *dirty;
 };
@@ -68,6 +71,20 @@ bool guest_memory_write(struct guest_memory *memory, uint64_t gpa, const void *s
  * call it for every write into guest memory; nothing happens unless dirty tracking is on.
  */
 void guest_memory_mark_dirty(struct guest_memory *memory, const void *hva, uint64_t len);
+
+/*
+ * Give the pages that lie wholly in [hva, hva + len), which must come from guest_memory_at(), back
+ * to the host: they read as zeroes, and cost memory again when they're touched. They count as
+ * written. Pages of hugetlbfs stay, because a later fault may find the host's pool empty, and so do
+ * kept ones. Returns the bytes given back, or the negative errno of madvise(2).
+ */
+int64_t guest_memory_discard(struct guest_memory *memory, void *hva, uint64_t len);
+
+/*
+ * [hva, hva + len), page aligned and all of it in one region, is mapped from a file, whose content
+ * a discard would bring back: it's left alone from now on. One such range a region.
+ */
+void guest_memory_keep(struct guest_memory *memory, void *hva, uint64_t len);
 
 /* Whether the page at gpa was marked since the last clear; false for addresses without RAM. */
 bool guest_memory_is_dirty(const struct guest_memory *memory, uint64_t gpa);

@@ -9,6 +9,7 @@
 #include <sys/ioctl.h>
 
 #include "devices/mmds/service.h"
+#include "devices/virtio/balloon.h"
 #include "devices/virtio/blk.h"
 #include "devices/virtio/net.h"
 #include "devices/virtio/rng.h"
@@ -283,6 +284,21 @@ static int add_entropy(struct vm *vm, const struct config_entropy *entropy, stru
 	return rc < 0 ? rc : virtio_rng_set_limits(device, &limits, err);
 }
 
+static int add_balloon(struct vm *vm, const struct config_balloon *balloon, struct error *err)
+{
+	const struct virtio_balloon_options options = {
+		.amount_mib = balloon->amount_mib,
+		.deflate_on_oom = balloon->deflate_on_oom,
+		.stats_interval_s = balloon->stats_polling_interval_s,
+		.hinting = balloon->free_page_hinting,
+		.reporting = balloon->free_page_reporting,
+	};
+	struct virtio_device *device;
+	int rc = virtio_balloon_create(&options, &vm->memory, &vm->loop, &device, err);
+
+	return rc < 0 ? rc : attach_virtio(vm, device, err);
+}
+
 /* Firecracker's order: the root drive first, so that it is /dev/vda. */
 static int prepare_virtio(struct vm *vm, struct error *err)
 {
@@ -300,6 +316,8 @@ static int prepare_virtio(struct vm *vm, struct error *err)
 		rc = add_vsock(vm, &c->vsock, err);
 	if (rc == 0 && c->entropy.set)
 		rc = add_entropy(vm, &c->entropy, err);
+	if (rc == 0 && c->balloon.set)
+		rc = add_balloon(vm, &c->balloon, err);
 	return rc;
 }
 

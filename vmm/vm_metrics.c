@@ -3,6 +3,7 @@
 #include <sys/resource.h>
 
 #include "devices/mmds/service.h"
+#include "devices/virtio/balloon.h"
 #include "devices/virtio/blk.h"
 #include "devices/virtio/net.h"
 #include "devices/virtio/rng.h"
@@ -181,6 +182,25 @@ static json_t *entropy(struct virtio_device *device)
 	return object;
 }
 
+static json_t *balloon(struct virtio_device *device)
+{
+	const struct virtio_balloon_counters c = virtio_balloon_counters(device);
+	json_t *object = json_object();
+
+	set(object, "inflate_count", c.inflations);
+	set(object, "deflate_count", c.deflations);
+	set(object, "stats_updates_count", c.stats_updates);
+	set(object, "stats_update_fails", c.stats_failures);
+	set(object, "event_fails", c.failures);
+	set(object, "free_page_report_count", c.reports);
+	set(object, "free_page_report_freed", c.report_freed);
+	set(object, "free_page_report_fails", c.report_failures);
+	set(object, "free_page_hint_count", c.hints);
+	set(object, "free_page_hint_freed", c.hint_freed);
+	set(object, "free_page_hint_fails", c.hint_failures);
+	return object;
+}
+
 static json_t *serial(struct vm *vm)
 {
 	struct serial_counters c;
@@ -235,6 +255,9 @@ void vm_fill_metrics(void *context, json_t *root)
 			break;
 		case 4:
 			json_object_set_new(root, "entropy", entropy(vm->virtio[i].device));
+			break;
+		case 5:
+			json_object_set_new(root, "balloon", balloon(vm->virtio[i].device));
 			break;
 		case 19:
 			json_object_set_new(root, "vsock", vsock(device));

@@ -23,14 +23,14 @@
 #include "vmm/loop.h"
 #include "vmm/memory.h"
 
-#define VIRTIO_QUEUES_MAX    4
+#define VIRTIO_QUEUES_MAX    5
 #define VIRTIO_DEVICE_ID_MAX 64
 
 struct virtio_device;
 
 struct virtio_device_ops {
-	uint32_t device_id;   /* virtio 1.2 §5: 1 net, 2 blk, 4 rng, 19 vsock */
-	const char *kind;     /* for messages: "drive", "network interface", "entropy", "vsock" */
+	uint32_t device_id;   /* virtio 1.2 §5: 1 net, 2 blk, 4 rng, 5 balloon, 19 vsock */
+	const char *kind;     /* for messages: "drive", "network interface", "entropy", "balloon", "vsock" */
 
 	/*
 	 * The driver wrote to configuration space; offset + len is inside config. Optional: without

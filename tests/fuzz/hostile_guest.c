@@ -17,12 +17,14 @@
 #define OPERATIONS_MAX 512
 
 /*
- * Where a well-behaved driver has its rings, three of the largest size below GUEST_BUFFERS. The first
- * queue's used ring has its index in one page and its elements in the next.
+ * Where a well-behaved driver has its rings, three of the largest size below GUEST_BUFFERS and two at
+ * the end of low memory. The first queue's used ring has its index in one page and its elements in
+ * the next.
  */
 static uint64_t rings_gpa(unsigned int queue)
 {
-	return 0x2800ull * queue;
+	return queue < 3 ? 0x2800ull * queue
+			 : GUEST_LOW_SIZE - 0x2800ull * (VIRTIO_QUEUES_MAX - queue);
 }
 
 static uint64_t avail_gpa(unsigned int queue)

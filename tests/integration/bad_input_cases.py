@@ -240,8 +240,11 @@ CASES = [
          config=base_config(boot_source={"kernel_image_path": "kernel.elf\0x"})),
     Case("bad id", in_file('drives[0]: drive_id: "../x" has more than ASCII letters, digits and _'),
          config=base_config(drives=[{**DRIVE, "drive_id": "../x"}])),
-    Case("later version's object", in_file(f"balloon: {NOT_YET}"),
-         config=base_config(balloon={"amount_mib": 1, "deflate_on_oom": False})),
+    Case("later version's object", in_file(f"memory-hotplug: {NOT_YET}"),
+         config=base_config(memory_hotplug={"total_size_mib": 1024})),
+    Case("balloon beyond the memory",
+         exactly("balloon: amount_mib: 129 is more than the machine's mem_size_mib (128)"),
+         config=base_config(balloon={"amount_mib": 129, "deflate_on_oom": False})),
     Case("vhost-user", in_file("drives[0]: socket: vhost-user drives are not supported by this "
                                "version"),
          config=base_config(drives=[{**DRIVE, "socket": "/run/s"}])),

@@ -16,6 +16,7 @@
 
 #include <cmocka.h>
 
+#include <linux/virtio_balloon.h>
 #include <linux/virtio_blk.h>
 #include <linux/virtio_config.h>
 #include <linux/virtio_ids.h>
@@ -24,6 +25,7 @@
 #include <linux/virtio_ring.h>
 #include <linux/virtio_vsock.h>
 
+#include "devices/virtio/balloon.h"
 #include "devices/virtio/blk.h"
 #include "devices/virtio/mmio.h"
 #include "devices/virtio/net.h"
@@ -193,6 +195,16 @@ static struct virtio_device *create_net(struct virtio_driver *drv)
 	return device;
 }
 
+static struct virtio_device *create_balloon(struct virtio_driver *drv)
+{
+	const struct virtio_balloon_options options = { 3, true, 1, true, true };
+	struct virtio_device *device;
+
+	assert_int_equal(virtio_balloon_create(&options, &drv->memory, &drv->loop, &device, NULL),
+			 0);
+	return device;
+}
+
 /* Features by the number in virtio 1.2 (§5.2.3, §5.1.3, §6). */
 static const struct spec_number common_features[] = {
 	{ "VIRTIO_F_INDIRECT_DESC", 28, VIRTIO_RING_F_INDIRECT_DESC },
@@ -217,6 +229,13 @@ static const struct spec_number net_features[] = {
 	{ "VIRTIO_NET_F_HOST_TSO4", 11, VIRTIO_NET_F_HOST_TSO4 },
 	{ "VIRTIO_NET_F_HOST_TSO6", 12, VIRTIO_NET_F_HOST_TSO6 },
 	{ "VIRTIO_NET_F_MRG_RXBUF", 15, VIRTIO_NET_F_MRG_RXBUF },
+};
+
+static const struct spec_number balloon_features[] = {
+	{ "VIRTIO_BALLOON_F_STATS_VQ", 1, VIRTIO_BALLOON_F_STATS_VQ },
+	{ "VIRTIO_BALLOON_F_DEFLATE_ON_OOM", 2, VIRTIO_BALLOON_F_DEFLATE_ON_OOM },
+	{ "VIRTIO_BALLOON_F_FREE_PAGE_HINT", 3, VIRTIO_BALLOON_F_FREE_PAGE_HINT },
+	{ "VIRTIO_BALLOON_F_PAGE_REPORTING", 5, VIRTIO_BALLOON_F_REPORTING },
 };
 
 /* Configuration space, read as a driver would, at the offsets of the header's struct. */
@@ -257,6 +276,13 @@ static void check_vsock(struct virtio_driver *drv)
 	CONFIG_IS(drv, struct virtio_vsock_config, guest_cid, GUEST_CID);
 }
 
+static void check_balloon(struct virtio_driver *drv)
+{
+	CONFIG_IS(drv, struct virtio_balloon_config, num_pages, 3 * 256);
+	CONFIG_IS(drv, struct virtio_balloon_config, actual, 0);
+	CONFIG_IS(drv, struct virtio_balloon_config, free_page_hint_cmd_id, 0);
+}
+
 struct kind {
 	struct virtio_device *(*create)(struct virtio_driver *drv);
 	struct spec_number id; /* §5 */
@@ -283,6 +309,16 @@ static const struct kind vsock = { create_vsock,
 				   3,
 				   sizeof(struct virtio_vsock_config),
 				   check_vsock };
+
+static const struct kind balloon = {
+	create_balloon,
+	{ "memory balloon device", 5, VIRTIO_ID_BALLOON },
+	balloon_features,
+	ARRAY_SIZE(balloon_features),
+	5,
+	sizeof(struct virtio_balloon_config),
+	check_balloon
+};
 
 static int attach(void **state, const struct kind *kind)
 {
@@ -316,6 +352,11 @@ static int setup_net(void **state)
 static int setup_vsock(void **state)
 {
 	return attach(state, &vsock);
+}
+
+static int setup_balloon(void **state)
+{
+	return attach(state, &balloon);
 }
 
 static int teardown(void **state)
@@ -385,6 +426,11 @@ static void a_socket_device_probes_as_one(void **state)
 	assert_probes_as(*state, &vsock);
 }
 
+static void a_balloon_probes_as_one(void **state)
+{
+	assert_probes_as(*state, &balloon);
+}
+
 /*
  * A ring that the header's own vring_init() lays out, at the very end of RAM: what the device
  * touches is what vring_size() counts, and both event indexes are where the macros say.
@@ -450,6 +496,7 @@ int main(void)
 		TEST(a_block_device_probes_as_one, setup_blk),
 		TEST(a_network_device_probes_as_one, setup_net),
 		TEST(a_socket_device_probes_as_one, setup_vsock),
+		TEST(a_balloon_probes_as_one, setup_balloon),
 		TEST(a_ring_of_vring_init_works, setup_rng),
 	};
 	return cmocka_run_group_tests(tests, make_directory, remove_directory);

@@ -205,7 +205,7 @@ def answer_guest(listener):
 
 UNBIND = "; ".join(
     f"for d in /sys/bus/virtio/drivers/{driver}/virtio*; do echo $(basename $d) >/sys/bus/virtio/drivers/{driver}/unbind; done"
-    for driver in ("virtio_net", "vmw_vsock_virtio_transport"))
+    for driver in ("virtio_net", "vmw_vsock_virtio_transport", "virtio_balloon"))
 
 
 # Few enough for a guest to wait, and often enough to go on.
@@ -224,6 +224,8 @@ def linux_with_everything(directory, variant, root, disks, tap):
         drives=[drive("root", root, "Sync", is_read_only=True), drive("b", disks["loop"], "Async"),
                 drive("c", disks["file"], "Sync", rate_limiter=LIMIT), drive("d", disks["buffered"], "Async"),
                 drive("e", disks["fat"], "Async")],
+        balloon={"amount_mib": 8, "deflate_on_oom": True, "stats_polling_interval_s": 1, "free_page_hinting": True,
+                 "free_page_reporting": True},
         metrics={"metrics_path": str(directory / "metrics")},
         logger={"log_path": str(directory / "log"), "level": "Debug"})
     script = ("\n" * 32 + "stty -echo; PS1= PS2=; mount -t proc p /proc; mount -t sysfs s /sys\n"
@@ -320,7 +322,7 @@ def on_a_terminal(directory, variant, disks, thread, signum, status):
     return traced
 
 
-def by_api(directory, variant):
+def by_api(directory, variant, disks):
     """Everything after the start: calls, a broken one, a client that leaves, pause and resume."""
     path = directory / "api.socket"
     traced = Traced(directory, "api", [BUILD / variant, "--api-sock", path, "--log-path", directory / "api.log",
@@ -343,7 +345,12 @@ def by_api(directory, variant):
 
     put("/boot-source", {"kernel_image_path": str(GUESTS / "spin.elf"), "boot_args": "x"})
     put("/metrics", {"metrics_path": str(directory / "api.metrics")})
+    for name in ("loop", "file"):
+        put(f"/drives/{name}", {"drive_id": name, "path_on_host": str(disks[name]), "is_root_device": False})
     put("/actions", {"action_type": "InstanceStart"})
+    for name in ("loop", "file"):
+        put(f"/drives/{name}", {"drive_id": name, "path_on_host": str(disks[name]),
+                                "rate_limiter": {"ops": {"size": 1, "refill_time": 100}}}, "PATCH")
     put("/vm", {"state": "Paused"}, "PATCH")
     put("/vm", {"state": "Resumed"}, "PATCH")
     put("/actions", {"action_type": "FlushMetrics"})
@@ -407,7 +414,7 @@ def all_of_them(directory, variant, root, disks, tap):
         (disk_reset_in_flight, disks),
         (disk_broken_by_its_guest, disks),
         (kvm_failure,),
-        (by_api,),
+        (by_api, disks),
         (on_a_terminal, disks, None, signal.SIGTERM, 143),
         (on_a_terminal, disks, "vcpu 0", signal.SIGSEGV, 150),
         (on_a_terminal, disks, "disk d", signal.SIGSEGV, 150),

@@ -58,6 +58,9 @@ static void every_key_reaches_its_field(void **state)
 		"\"vsock\": {\"guest_cid\": 3, \"uds_path\": \"/v.sock\", \"vsock_id\": \"v\","
 		" \"guest_ports\": [{\"port\": 1024, \"fd\": 7}, {\"port\": 4294967294, \"fd\": 3}]},"
 		"\"entropy\": {},"
+		"\"balloon\": {\"amount_mib\": 66, \"deflate_on_oom\": true,"
+		" \"stats_polling_interval_s\": 65535, \"free_page_hinting\": true,"
+		" \"free_page_reporting\": true},"
 		"\"serial\": {\"serial_out_path\": \"/s.log\"},"
 		"\"logger\": {\"log_path\": \"/l.log\", \"level\": \"warn\", \"show_level\": true,"
 		" \"show_log_origin\": true},"
@@ -102,6 +105,10 @@ static void every_key_reaches_its_field(void **state)
 	assert_int_equal(c.vsock.guest_ports[0].fd, 7);
 	assert_int_equal(c.vsock.guest_ports[1].port, 4294967294);
 	assert_int_equal(c.vsock.guest_ports[1].fd, 3);
+	assert_true(c.balloon.set && c.balloon.deflate_on_oom);
+	assert_int_equal(c.balloon.amount_mib, 66);
+	assert_int_equal(c.balloon.stats_polling_interval_s, 65535);
+	assert_true(c.balloon.free_page_hinting && c.balloon.free_page_reporting);
 	assert_string_equal(c.serial.serial_out_path, "/s.log");
 	assert_true(c.logger.set && c.logger.show_level && c.logger.show_log_origin);
 	assert_string_equal(c.logger.log_path, "/l.log");

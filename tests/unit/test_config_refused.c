@@ -117,6 +117,9 @@ static void wrong_types_are_refused_with_both_types(void **state)
 		  "network-interfaces[0]: guest_mac: expected a string, got an integer" },
 		{ "{\"vsock\": {\"vsock_id\": 1}}",
 		  "vsock: vsock_id: expected a string, got an integer" },
+		{ "{\"balloon\": {\"deflate_on_oom\": 1}}",
+		  "balloon: deflate_on_oom: expected true or false, got an integer" },
+		{ "{\"balloon\": []}", "balloon: expected an object, got an array" },
 		{ "{\"logger\": {\"level\": 3}}",
 		  "logger: level: expected a string, got an integer" },
 		{ "{\"logger\": {\"show_level\": \"yes\"}}",
@@ -288,6 +291,10 @@ static void missing_keys_are_refused_by_name(void **state)
 		{ "{\"vsock\": {\"guest_ports\": [{\"port\": 3}]}}",
 		  "vsock: guest_ports[0]: missing key \"fd\"" },
 		{ "{\"metrics\": {}}", "metrics: missing key \"metrics_path\"" },
+		{ "{\"balloon\": {\"amount_mib\": 1}}",
+		  "balloon: missing key \"deflate_on_oom\"" },
+		{ "{\"balloon\": {\"deflate_on_oom\": true}}",
+		  "balloon: missing key \"amount_mib\"" },
 	};
 
 	(void)state;
@@ -336,8 +343,6 @@ static void metadata_service_is_where_it_can_be(void **state)
 static void what_this_version_lacks_is_refused_not_ignored(void **state)
 {
 	static const struct refusal refusals[] = {
-		{ "{\"balloon\": {\"amount_mib\": 1}}",
-		  "balloon: not supported yet by this version" },
 		{ "{\"pmem\": [{}]}", "pmem: not supported yet by this version" },
 		{ "{\"cpu-config\": \"/t.json\"}",
 		  "cpu-config: not supported yet by this version" },
@@ -362,6 +367,8 @@ static void rules_between_values_hold(void **state)
 		  " \"huge_pages\": \"2M\"}}",
 		  "machine-config: mem_size_mib: 129 is not a multiple of 2, as huge_pages \"2M\" "
 		  "needs" },
+		{ "{" BOOT ", \"balloon\": {\"amount_mib\": 129, \"deflate_on_oom\": true}}",
+		  "balloon: amount_mib: 129 is more than the machine's mem_size_mib (128)" },
 		{ "{" BOOT ", \"drives\": [{" DRIVE "}, {" DRIVE "}]}",
 		  "drives[1]: drive_id: \"d\" is already that of drives[0]" },
 		{ "{" BOOT ", \"drives\": [{\"drive_id\": \"a\", \"path_on_host\": \"/a\","

@@ -152,8 +152,8 @@ static void init_refuses_impossible_queues(void **state)
 		uint16_t size;
 		const char *message;
 	} bad[] = {
-		{ 0, 4, "probe \"x\": 0 queues, not 1 to 4" },
-		{ 5, 4, "probe \"x\": 5 queues, not 1 to 4" },
+		{ 0, 4, "probe \"x\": 0 queues, not 1 to 5" },
+		{ 6, 4, "probe \"x\": 6 queues, not 1 to 5" },
 		{ 1, 0, "probe \"x\": queue size 0 is not a power of two up to 256" },
 		{ 1, 3, "probe \"x\": queue size 3 is not a power of two up to 256" },
 		{ 1, 512, "probe \"x\": queue size 512 is not a power of two up to 256" },

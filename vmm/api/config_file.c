@@ -67,6 +67,11 @@ static int parse_entropy(void *config, json_t *value, struct error *err)
 	return config_json_entropy(&((struct config *)config)->entropy, value, err);
 }
 
+static int parse_balloon(void *config, json_t *value, struct error *err)
+{
+	return config_json_balloon(&((struct config *)config)->balloon, value, err);
+}
+
 static int parse_serial(void *config, json_t *value, struct error *err)
 {
 	return config_json_serial(&((struct config *)config)->serial, value, err);
@@ -99,10 +104,10 @@ static const struct field sections[] = {
 	{ FIELD_WHOLE("vsock", parse_vsock) },
 	{ FIELD_WHOLE("mmds-config", parse_mmds) },
 	{ FIELD_WHOLE("entropy", parse_entropy) },
+	{ FIELD_WHOLE("balloon", parse_balloon) },
 	{ FIELD_WHOLE("serial", parse_serial) },
 	{ FIELD_WHOLE("logger", parse_logger) },
 	{ FIELD_WHOLE("metrics", parse_metrics) },
-	{ FIELD_WHOLE("balloon", parse_unsupported) },
 	{ FIELD_WHOLE("cpu-config", parse_unsupported) },
 	{ FIELD_WHOLE("memory-hotplug", parse_unsupported) },
 	{ FIELD_WHOLE("pmem", parse_unsupported) },

@@ -226,6 +226,26 @@ int config_json_drive(struct config_drive *out, json_t *object, struct error *er
 	return ret;
 }
 
+int config_json_drive_patch(struct config_drive *out, json_t *object, struct error *err)
+{
+	static const struct field fields[] = {
+		{ FIELD_STRING("drive_id", struct config_drive, drive_id, 1, CONFIG_ID_MAX,
+			       check_id),
+		  .required = true },
+		{ FIELD_PATH("path_on_host", struct config_drive, path_on_host) },
+		{ FIELD_PARSED("rate_limiter", struct config_drive, rate_limiter, parse_limiter) },
+	};
+	struct config_drive fresh = { 0 };
+	int ret = fields_parse(fields, ARRAY_SIZE(fields), &fresh, object, err);
+
+	if (ret == 0 && json_object_size(object) == 1)
+		ret = error_set(err, EINVAL, "names nothing to change");
+	config_drive_release(ret < 0 ? &fresh : out);
+	if (ret == 0)
+		*out = fresh;
+	return ret;
+}
+
 static int hex_digit(char c)
 {
 	if (c >= '0' && c <= '9')
@@ -285,6 +305,27 @@ int config_json_net(struct config_net *out, json_t *object, struct error *err)
 	struct config_net fresh = { 0 };
 	int ret = fields_parse(fields, ARRAY_SIZE(fields), &fresh, object, err);
 
+	config_net_release(ret < 0 ? &fresh : out);
+	if (ret == 0)
+		*out = fresh;
+	return ret;
+}
+
+int config_json_net_patch(struct config_net *out, json_t *object, struct error *err)
+{
+	static const struct field fields[] = {
+		{ FIELD_STRING("iface_id", struct config_net, iface_id, 1, CONFIG_ID_MAX, check_id),
+		  .required = true },
+		{ FIELD_PARSED("rx_rate_limiter", struct config_net, rx_rate_limiter,
+			       parse_limiter) },
+		{ FIELD_PARSED("tx_rate_limiter", struct config_net, tx_rate_limiter,
+			       parse_limiter) },
+	};
+	struct config_net fresh = { 0 };
+	int ret = fields_parse(fields, ARRAY_SIZE(fields), &fresh, object, err);
+
+	if (ret == 0 && json_object_size(object) == 1)
+		ret = error_set(err, EINVAL, "names nothing to change");
 	config_net_release(ret < 0 ? &fresh : out);
 	if (ret == 0)
 		*out = fresh;
@@ -412,6 +453,27 @@ int config_json_entropy(struct config_entropy *out, json_t *object, struct error
 			       parse_limiter) },
 	};
 	struct config_entropy fresh = { .set = true };
+	int ret = fields_parse(fields, ARRAY_SIZE(fields), &fresh, object, err);
+
+	if (ret == 0)
+		*out = fresh;
+	return ret;
+}
+
+int config_json_balloon(struct config_balloon *out, json_t *object, struct error *err)
+{
+	static const struct field fields[] = {
+		{ FIELD_UINT("amount_mib", struct config_balloon, amount_mib, 0,
+			     CONFIG_MEMORY_MIB_MAX),
+		  .required = true },
+		{ FIELD_BOOL("deflate_on_oom", struct config_balloon, deflate_on_oom),
+		  .required = true },
+		{ FIELD_UINT("stats_polling_interval_s", struct config_balloon,
+			     stats_polling_interval_s, 0, UINT16_MAX) },
+		{ FIELD_BOOL("free_page_hinting", struct config_balloon, free_page_hinting) },
+		{ FIELD_BOOL("free_page_reporting", struct config_balloon, free_page_reporting) },
+	};
+	struct config_balloon fresh = { .set = true };
 	int ret = fields_parse(fields, ARRAY_SIZE(fields), &fresh, object, err);
 
 	if (ret == 0)

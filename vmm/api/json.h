@@ -37,10 +37,14 @@ int config_json_machine(struct config_machine *out, json_t *object, struct error
 /* Only what object says changes. -EINVAL also if it says nothing. */
 int config_json_machine_patch(struct config_machine *out, json_t *object, struct error *err);
 int config_json_drive(struct config_drive *out, json_t *object, struct error *err);
+/* Only drive_id and what changes: path_on_host is NULL, buckets aren't set, if it stays. */
+int config_json_drive_patch(struct config_drive *out, json_t *object, struct error *err);
 int config_json_net(struct config_net *out, json_t *object, struct error *err);
+int config_json_net_patch(struct config_net *out, json_t *object, struct error *err);
 int config_json_vsock(struct config_vsock *out, json_t *object, struct error *err);
 int config_json_mmds(struct config_mmds *out, json_t *object, struct error *err);
 int config_json_entropy(struct config_entropy *out, json_t *object, struct error *err);
+int config_json_balloon(struct config_balloon *out, json_t *object, struct error *err);
 int config_json_serial(struct config_serial *out, json_t *object, struct error *err);
 int config_json_logger(struct config_logger *out, json_t *object, struct error *err);
 int config_json_metrics(struct config_metrics *out, json_t *object, struct error *err);
