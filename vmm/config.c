@@ -52,6 +52,13 @@ void config_vsock_release(struct config_vsock *vsock)
 	*vsock = (struct config_vsock){ 0 };
 }
 
+void config_mmds_release(struct config_mmds *mmds)
+{
+	for (unsigned int i = 0; i < mmds->n_network_interfaces; i++)
+		free(mmds->network_interfaces[i]);
+	*mmds = (struct config_mmds){ 0 };
+}
+
 void config_serial_release(struct config_serial *serial)
 {
 	free(serial->serial_out_path);
@@ -78,6 +85,7 @@ void config_release(struct config *config)
 	for (unsigned int i = 0; i < config->n_nets; i++)
 		config_net_release(&config->nets[i]);
 	config_vsock_release(&config->vsock);
+	config_mmds_release(&config->mmds);
 	config_serial_release(&config->serial);
 	config_logger_release(&config->logger);
 	config_metrics_release(&config->metrics);
@@ -173,6 +181,24 @@ static int validate_nets(const struct config *config, struct error *err)
 	return 0;
 }
 
+static int validate_mmds(const struct config *config, struct error *err)
+{
+	const struct config_mmds *mmds = &config->mmds;
+
+	for (unsigned int i = 0; i < mmds->n_network_interfaces; i++) {
+		unsigned int k = 0;
+
+		while (k < config->n_nets &&
+		       strcmp(config->nets[k].iface_id, mmds->network_interfaces[i]) != 0)
+			k++;
+		if (k == config->n_nets)
+			return error_set(err, EINVAL,
+					 "mmds-config: network_interfaces[%u]: no network interface is called \"%s\"",
+					 i, mmds->network_interfaces[i]);
+	}
+	return 0;
+}
+
 static int validate_device_count(const struct config *config, struct error *err)
 {
 	unsigned int n = config->n_drives + config->n_nets + config->vsock.set +
@@ -208,6 +234,8 @@ int config_validate_objects(const struct config *config, struct error *err)
 		ret = validate_nets(config, err);
 	if (!ret)
 		ret = validate_balloon(config, err);
+	if (!ret)
+		ret = validate_mmds(config, err);
 	return ret;
 }
 

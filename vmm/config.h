@@ -29,6 +29,7 @@
 /* sun_path without its NUL and "_4294967295", which names the socket of a guest's connection. */
 #define CONFIG_UDS_PATH_MAX     (107 - 11)
 #define CONFIG_GUEST_PORTS_MAX  8
+#define CONFIG_MMDS_IPV4        0xa9fea9feu /* 169.254.169.254 */
 #define CONFIG_FILE_MAX         (1024ul * 1024) /* bytes of a config file */
 
 #define CONFIG_DEFAULT_BOOT_ARGS                                                                   \
@@ -105,6 +106,18 @@ struct config_vsock {
 	struct config_guest_port guest_ports[CONFIG_GUEST_PORTS_MAX];
 };
 
+enum config_mmds_version { CONFIG_MMDS_V1, CONFIG_MMDS_V2 };
+
+/* The metadata service. */
+struct config_mmds {
+	bool set;
+	enum config_mmds_version version; /* default V1, as Firecracker's */
+	uint32_t ipv4_address;   /* in host's byte order; link-local, default CONFIG_MMDS_IPV4 */
+	bool imds_compat;
+	unsigned int n_network_interfaces; /* at least one */
+	char *network_interfaces[CONFIG_NETS_MAX]; /* iface_ids, each once */
+};
+
 struct config_entropy {
 	bool set;
 	struct config_rate_limiter rate_limiter;
@@ -147,6 +160,7 @@ struct config {
 	unsigned int n_nets;
 	struct config_net nets[CONFIG_NETS_MAX];
 	struct config_vsock vsock;
+	struct config_mmds mmds;
 	struct config_entropy entropy;
 	struct config_balloon balloon;
 	struct config_serial serial;
@@ -165,6 +179,7 @@ void config_boot_source_release(struct config_boot_source *boot_source);
 void config_drive_release(struct config_drive *drive);
 void config_net_release(struct config_net *net);
 void config_vsock_release(struct config_vsock *vsock);
+void config_mmds_release(struct config_mmds *mmds);
 void config_serial_release(struct config_serial *serial);
 void config_logger_release(struct config_logger *logger);
 void config_metrics_release(struct config_metrics *metrics);
@@ -197,6 +212,12 @@ int config_put_net(struct config *config, struct config_net *net, struct error *
 int config_put_vsock(struct config *config, struct config_vsock *vsock, struct error *err);
 int config_put_entropy(struct config *config, const struct config_entropy *entropy, struct error *err);
 int config_put_serial(struct config *config, struct config_serial *serial, struct error *err);
+
+/* The one of that id; NULL if there is none. */
+struct config_drive *config_find_drive(struct config *config, const char *id);
+struct config_net *config_find_net(struct config *config, const char *id);
+/* What the update gives replaces what there is. */
+void config_update_limiter(struct config_rate_limiter *limiter, const struct config_rate_limiter *update);
 
 /* Whether what config names is there to be opened later. */
 int config_find_file(const char *what, const char *path, struct error *err);

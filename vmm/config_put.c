@@ -13,6 +13,30 @@ int config_find_file(const char *what, const char *path, struct error *err)
 	return stat_file(path, &st, err) < 0 ? error_wrap(err, "%s \"%s\"", what, path) : 0;
 }
 
+struct config_drive *config_find_drive(struct config *config, const char *id)
+{
+	for (unsigned int i = 0; i < config->n_drives; i++)
+		if (strcmp(config->drives[i].drive_id, id) == 0)
+			return &config->drives[i];
+	return NULL;
+}
+
+struct config_net *config_find_net(struct config *config, const char *id)
+{
+	for (unsigned int i = 0; i < config->n_nets; i++)
+		if (strcmp(config->nets[i].iface_id, id) == 0)
+			return &config->nets[i];
+	return NULL;
+}
+
+void config_update_limiter(struct config_rate_limiter *limiter, const struct config_rate_limiter *update)
+{
+	if (update->bandwidth.set)
+		limiter->bandwidth = update->bandwidth;
+	if (update->ops.set)
+		limiter->ops = update->ops;
+}
+
 int config_put_boot_source(struct config *config, struct config_boot_source *boot, struct error *err)
 {
 	if (config_find_file("boot-source: kernel_image_path", boot->kernel_image_path, err) < 0 ||
@@ -40,10 +64,9 @@ int config_put_machine(struct config *config, const struct config_machine *machi
 int config_put_drive(struct config *config, struct config_drive *drive, struct error *err)
 {
 	struct config candidate = *config;
-	unsigned int i = 0;
+	struct config_drive *old = config_find_drive(config, drive->drive_id);
+	unsigned int i = old ? (unsigned int)(old - config->drives) : config->n_drives;
 
-	while (i < config->n_drives && strcmp(config->drives[i].drive_id, drive->drive_id) != 0)
-		i++;
 	if (i == CONFIG_DRIVES_MAX)
 		return error_set(err, EINVAL, "drives: at most %d are possible", CONFIG_DRIVES_MAX);
 	if (config_find_file("drive: path_on_host", drive->path_on_host, err) < 0)
@@ -54,8 +77,8 @@ int config_put_drive(struct config *config, struct config_drive *drive, struct e
 
 	if (rc < 0)
 		return rc;
-	if (i < config->n_drives)
-		config_drive_release(&config->drives[i]);
+	if (old)
+		config_drive_release(old);
 	*config = candidate;
 	*drive = (struct config_drive){ 0 };
 	return 0;
@@ -64,10 +87,9 @@ int config_put_drive(struct config *config, struct config_drive *drive, struct e
 int config_put_net(struct config *config, struct config_net *net, struct error *err)
 {
 	struct config candidate = *config;
-	unsigned int i = 0;
+	struct config_net *old = config_find_net(config, net->iface_id);
+	unsigned int i = old ? (unsigned int)(old - config->nets) : config->n_nets;
 
-	while (i < config->n_nets && strcmp(config->nets[i].iface_id, net->iface_id) != 0)
-		i++;
 	if (i == CONFIG_NETS_MAX)
 		return error_set(err, EINVAL, "network-interfaces: at most %d are possible",
 				 CONFIG_NETS_MAX);
@@ -77,8 +99,8 @@ int config_put_net(struct config *config, struct config_net *net, struct error *
 
 	if (rc < 0)
 		return rc;
-	if (i < config->n_nets)
-		config_net_release(&config->nets[i]);
+	if (old)
+		config_net_release(old);
 	*config = candidate;
 	*net = (struct config_net){ 0 };
 	return 0;

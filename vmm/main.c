@@ -15,6 +15,8 @@
 #include <sys/prctl.h>
 #include <unistd.h>
 
+#include "devices/mmds/service.h"
+#include "vmm/api/json.h"
 #include "vmm/api/routes.h"
 #include "vmm/api/server.h"
 #include "vmm/config.h"
@@ -58,6 +60,21 @@ static int set_up_sandbox(struct sandbox *sandbox, const struct options *options
 	if (options->seccomp_filter && sandbox_load(sandbox, options->seccomp_filter, err) < 0)
 		return -err->errnum;
 	return sandbox_enter(err);
+}
+
+/* The metadata service, and what it serves from the beginning. */
+static int load_metadata(struct mmds *mmds, const struct options *options, struct error *err)
+{
+	int rc = mmds_init(mmds, options->mmds_size_limit, err);
+	json_t *data;
+
+	if (rc < 0 || !options->metadata_path)
+		return rc;
+	rc = config_json_read(options->metadata_path, &data, err);
+	if (rc == 0)
+		rc = mmds_store_put(&mmds->store, data, err);
+	json_decref(data);
+	return rc < 0 ? error_wrap(err, "metadata \"%s\"", options->metadata_path) : 0;
 }
 
 static void warn_of_sandbox(const struct options *options)
@@ -114,6 +131,8 @@ static int run(struct vm *vm, struct config *config, const struct options *optio
 	}
 	if (options->config_path)
 		code = boot(vm, config);
+	else if (vm_open_metrics(vm, &config->metrics, &err) < 0)
+		code = fail(EXIT_BAD_CONFIGURATION, &err);
 	if (code == EXIT_OK)
 		code = run_to_end(vm);
 	api_server_close(&server);
@@ -133,6 +152,7 @@ int main(int argc, char *argv[])
 {
 	static struct config config;
 	static struct vm vm;
+	static struct mmds mmds;
 	struct sandbox sandbox = { 0 };
 	const struct thread_rules rules = { sandbox_apply, &sandbox };
 	struct vm_options vm_options = { .start_ns = monotonic_ns() };
@@ -156,14 +176,17 @@ int main(int argc, char *argv[])
 
 	config_init(&config);
 	if (set_up_sandbox(&sandbox, &options, &err) < 0 ||
+	    load_metadata(&mmds, &options, &err) < 0 ||
 	    load_config(&config, &options, &err) < 0 ||
 	    vm_open_log(&config.logger, options.id, &err) < 0) {
 		config_release(&config);
+		mmds_release(&mmds);
 		sandbox_release(&sandbox);
 		return fail(EXIT_BAD_CONFIGURATION, &err);
 	}
 	warn_of_sandbox(&options);
 	vm_options.id = options.id;
+	vm_options.mmds = &mmds;
 	vm_options.boot_timer = options.boot_timer;
 	vm_options.thread_rules = options.no_seccomp ? NULL : &rules;
 	vm_options.jail_start_ns = 1000 * options.start_time_us;
@@ -172,6 +195,7 @@ int main(int argc, char *argv[])
 	code = run(&vm, &config, &options, &vm_options);
 	vm_release(&vm);
 	config_release(&config);
+	mmds_release(&mmds);
 	sandbox_release(&sandbox);
 	log_close();
 	return code;

@@ -22,6 +22,8 @@ enum {
 	OPT_SHOW_LEVEL,
 	OPT_SHOW_LOG_ORIGIN,
 	OPT_METRICS_PATH,
+	OPT_METADATA,
+	OPT_MMDS_SIZE_LIMIT,
 	OPT_NO_SECCOMP,
 	OPT_SECCOMP_FILTER,
 	OPT_START_TIME_US,
@@ -46,6 +48,8 @@ static const struct option known[] = {
 	{ "show-level", no_argument, NULL, OPT_SHOW_LEVEL },
 	{ "show-log-origin", no_argument, NULL, OPT_SHOW_LOG_ORIGIN },
 	{ "metrics-path", required_argument, NULL, OPT_METRICS_PATH },
+	{ "metadata", required_argument, NULL, OPT_METADATA },
+	{ "mmds-size-limit", required_argument, NULL, OPT_MMDS_SIZE_LIMIT },
 	{ "no-seccomp", no_argument, NULL, OPT_NO_SECCOMP },
 	{ "seccomp-filter", required_argument, NULL, OPT_SECCOMP_FILTER },
 	{ "start-time-us", required_argument, NULL, OPT_START_TIME_US },
@@ -55,8 +59,6 @@ static const struct option known[] = {
 	{ "help", no_argument, NULL, OPT_HELP },
 	{ "describe-snapshot", optional_argument, NULL, OPT_NOT_YET },
 	{ "enable-pci", optional_argument, NULL, OPT_NOT_YET },
-	{ "metadata", optional_argument, NULL, OPT_NOT_YET },
-	{ "mmds-size-limit", optional_argument, NULL, OPT_NOT_YET },
 	{ "module", optional_argument, NULL, OPT_NOT_YET },
 	{ "snapshot-version", optional_argument, NULL, OPT_NOT_YET },
 	{ 0 },
@@ -82,6 +84,8 @@ void options_help(FILE *out)
 	      "  --show-log-origin    begin log lines with the source line they come from\n"
 	      "  --metrics-path FILE  append metrics to a file or FIFO: at the end, and every "
 	      "minute\n"
+	      "  --metadata FILE      what the guest reads from the metadata service, as JSON\n"
+	      "  --mmds-size-limit N  how many bytes of it there may be (default: as many as a request)\n"
 	      "  --no-seccomp         without seccomp filters, and debuggers may attach\n"
 	      "  --seccomp-filter FILE\n"
 	      "                       filters of mote-seccomp-compile instead of the built-in ones\n"
@@ -149,7 +153,7 @@ static int take_us(const char *name, const char *value, uint64_t *us, struct err
 	return 0;
 }
 
-static int take_body_max(const char *value, size_t *bytes, struct error *err)
+static int take_size(const char *name, const char *value, size_t *bytes, struct error *err)
 {
 	char *end;
 	unsigned long number;
@@ -157,9 +161,8 @@ static int take_body_max(const char *value, size_t *bytes, struct error *err)
 	errno = 0;
 	number = strtoul(value, &end, 10);
 	if (!isdigit((unsigned char)value[0]) || *end || errno || number == 0 || number > INT32_MAX)
-		return error_set(err, EINVAL,
-				 "--http-api-max-payload-size: \"%s\" is not a number from 1 to %d",
-				 value, INT32_MAX);
+		return error_set(err, EINVAL, "--%s: \"%s\" is not a number from 1 to %d", name, value,
+				 INT32_MAX);
 	*bytes = number;
 	return 0;
 }
@@ -174,7 +177,7 @@ static int take_option(struct options *options, int opt, const char *value, stru
 		options->api_path = value;
 		break;
 	case OPT_API_BODY_MAX:
-		return take_body_max(value, &options->api_body_max, err);
+		return take_size("http-api-max-payload-size", value, &options->api_body_max, err);
 	case OPT_ID:
 		options->id = value;
 		return check_id(value, err);
@@ -201,6 +204,11 @@ static int take_option(struct options *options, int opt, const char *value, stru
 	case OPT_METRICS_PATH:
 		options->metrics_path = value;
 		break;
+	case OPT_METADATA:
+		options->metadata_path = value;
+		break;
+	case OPT_MMDS_SIZE_LIMIT:
+		return take_size("mmds-size-limit", value, &options->mmds_size_limit, err);
 	case OPT_NO_SECCOMP:
 		options->no_seccomp = true;
 		break;
@@ -248,6 +256,8 @@ static int combine_options(struct options *options, const bool seen[OPT_END], st
 		return error_set(err, EINVAL, "--no-api: needs --config-file");
 	if (!seen[OPT_NO_API] && !options->api_path)
 		options->api_path = OPTIONS_DEFAULT_API_PATH;
+	if (!seen[OPT_MMDS_SIZE_LIMIT])
+		options->mmds_size_limit = options->api_body_max;
 	return 0;
 }
 

@@ -38,6 +38,8 @@ struct options {
 	bool show_level;
 	bool show_log_origin;
 	const char *metrics_path; /* NULL = not given */
+	const char *metadata_path; /* NULL = not given */
+	size_t mmds_size_limit; /* bytes of metadata as JSON */
 	bool no_seccomp;
 	const char *seccomp_filter; /* NULL = the built-in ones */
 	/* What a jailer says of the time before our main, in us; 0 = not given. */

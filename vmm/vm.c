@@ -8,6 +8,7 @@
 #include <sys/eventfd.h>
 #include <sys/ioctl.h>
 
+#include "devices/mmds/service.h"
 #include "devices/virtio/balloon.h"
 #include "devices/virtio/blk.h"
 #include "devices/virtio/net.h"
@@ -216,6 +217,22 @@ static int add_drive(struct vm *vm, const struct config_drive *drive, struct err
 	return rc < 0 ? rc : attach_virtio(vm, device, err);
 }
 
+static bool has_mmds(const struct config_mmds *mmds, const char *iface_id)
+{
+	for (unsigned int i = 0; i < mmds->n_network_interfaces; i++)
+		if (strcmp(mmds->network_interfaces[i], iface_id) == 0)
+			return true;
+	return false;
+}
+
+static void set_up_mmds(struct vm *vm)
+{
+	const struct config_mmds *mmds = &vm->config->mmds;
+
+	vm->mmds->version = mmds->version == CONFIG_MMDS_V2 ? MMDS_V2 : MMDS_V1;
+	vm->mmds->imds_compat = mmds->imds_compat;
+}
+
 static int add_net(struct vm *vm, const struct config_net *net, struct error *err)
 {
 	struct virtio_net_options options = {
@@ -223,6 +240,8 @@ static int add_net(struct vm *vm, const struct config_net *net, struct error *er
 		.tap_name = net->host_dev_name,
 		.has_mac = net->has_mac,
 		.mtu = net->mtu,
+		.mmds = has_mmds(&vm->config->mmds, net->iface_id) ? vm->mmds : NULL,
+		.mmds_ip = vm->config->mmds.ipv4_address,
 		.rx_limits = vm_rate_limits(&net->rx_rate_limiter),
 		.tx_limits = vm_rate_limits(&net->tx_rate_limiter),
 	};
@@ -290,6 +309,7 @@ static int prepare_virtio(struct vm *vm, struct error *err)
 		for (unsigned int i = 0; rc == 0 && i < c->n_drives; i++)
 			if (c->drives[i].is_root_device == (pass == 0))
 				rc = add_drive(vm, &c->drives[i], err);
+	set_up_mmds(vm);
 	for (unsigned int i = 0; rc == 0 && i < c->n_nets; i++)
 		rc = add_net(vm, &c->nets[i], err);
 	if (rc == 0 && c->vsock.set)
@@ -369,6 +389,7 @@ int vm_init(struct vm *vm, const struct vm_options *options, struct error *err)
 	vm->id = options->id;
 	vm->boot_timer_enabled = options->boot_timer;
 	vm->thread_rules = options->thread_rules;
+	vm->mmds = options->mmds;
 	vm->stages.start = options->start_ns;
 	vm->stages.jail = options->jail_start_ns;
 	vm->stages.jail_cpu_ns = options->jail_cpu_ns;

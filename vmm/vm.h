@@ -53,6 +53,7 @@ struct vm {
 	const char *id;              /* borrowed */
 	bool boot_timer_enabled;
 	const struct thread_rules *thread_rules; /* borrowed */
+	struct mmds *mmds;           /* borrowed */
 	struct vm_stages stages;
 	uint64_t before_exec_ns;     /* CPU time of this process while it still was the jailer */
 	enum vm_state state;
@@ -94,6 +95,7 @@ struct vm {
 
 struct vm_options {
 	const char *id;
+	struct mmds *mmds; /* the metadata service; may have data already */
 	bool boot_timer;
 	uint64_t start_ns; /* CLOCK_MONOTONIC at the start of the process */
 	/* What each thread is put under before the guest's first instruction; NULL = nothing. */

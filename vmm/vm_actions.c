@@ -2,7 +2,10 @@
 #include "vmm/vm_actions.h"
 
 #include <errno.h>
+#include <string.h>
 
+#include "devices/virtio/blk.h"
+#include "devices/virtio/net.h"
 #include "vmm/log.h"
 
 static struct vm *vm_of(void *context)
@@ -67,6 +70,48 @@ static int ctrl_alt_del(void *context, struct error *err)
 	return i8042_ctrl_alt_del(&vm_of(context)->i8042, err);
 }
 
+#define VIRTIO_ID_NET	1
+#define VIRTIO_ID_BLOCK 2
+
+static struct virtio_device *find_device(struct vm *vm, uint32_t kind, const char *id)
+{
+	for (unsigned int i = 0; i < vm->n_virtio; i++) {
+		struct virtio_device *device = vm->virtio[i].device;
+
+		if (device->ops->device_id == kind && strcmp(device->id, id) == 0)
+			return device;
+	}
+	return NULL;
+}
+
+static int limit_drive(void *context, const char *id, const struct config_rate_limiter *limits,
+		       struct error *err)
+{
+	struct virtio_device *device = find_device(vm_of(context), VIRTIO_ID_BLOCK, id);
+	const struct rate_limits changed = vm_rate_limits(limits);
+
+	return device ? virtio_blk_set_limits(device, &changed, err)
+		      : error_set(err, ENOENT, "drive \"%s\": there is none", id);
+}
+
+static int look_at_drive(void *context, const char *id, const char *path, struct error *err)
+{
+	struct virtio_device *device = find_device(vm_of(context), VIRTIO_ID_BLOCK, id);
+
+	return device ? virtio_blk_look_again(device, path, err)
+		      : error_set(err, ENOENT, "drive \"%s\": there is none", id);
+}
+
+static int limit_net(void *context, const char *id, const struct config_rate_limiter *rx,
+		     const struct config_rate_limiter *tx, struct error *err)
+{
+	struct virtio_device *device = find_device(vm_of(context), VIRTIO_ID_NET, id);
+	const struct rate_limits changed_rx = vm_rate_limits(rx), changed_tx = vm_rate_limits(tx);
+
+	return device ? virtio_net_set_limits(device, &changed_rx, &changed_tx, err)
+		      : error_set(err, ENOENT, "network interface \"%s\": there is none", id);
+}
+
 static int open_log(void *context, const struct config_logger *logger, struct error *err)
 {
 	return vm_open_log(logger, vm_of(context)->id, err);
@@ -84,6 +129,9 @@ const struct api_actions vm_actions = {
 	.resume = resume_vm,
 	.flush_metrics = flush_metrics,
 	.ctrl_alt_del = ctrl_alt_del,
+	.limit_drive = limit_drive,
+	.look_at_drive = look_at_drive,
+	.limit_net = limit_net,
 	.open_log = open_log,
 	.open_metrics = open_metrics,
 };

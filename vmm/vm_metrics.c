@@ -2,6 +2,7 @@
 /* The metrics line of a microVM: where the time went, exits, devices. */
 #include <sys/resource.h>
 
+#include "devices/mmds/service.h"
 #include "devices/virtio/balloon.h"
 #include "devices/virtio/blk.h"
 #include "devices/virtio/net.h"
@@ -138,6 +139,35 @@ static json_t *vsock(const struct virtio_device *device)
 	return object;
 }
 
+static json_t *mmds(const struct mmds *mmds)
+{
+	const struct mmds_counters *c = &mmds->counters;
+	const struct {
+		const char *key;
+		const _Atomic uint64_t *counter;
+	} all[] = {
+		{ "rx_accepted", &c->rx_accepted },
+		{ "rx_accepted_err", &c->rx_accepted_err },
+		{ "rx_accepted_unusual", &c->rx_accepted_unusual },
+		{ "rx_count", &c->rx_count },
+		{ "rx_no_token", &c->rx_no_token },
+		{ "rx_invalid_token", &c->rx_invalid_token },
+		{ "tx_bytes", &c->tx_bytes },
+		{ "tx_count", &c->tx_count },
+		{ "tx_errors", &c->tx_errors },
+		{ "tx_frames", &c->tx_frames },
+		{ "connections_created", &c->connections_created },
+		{ "connections_destroyed", &c->connections_destroyed },
+	};
+	json_t *object = json_object();
+
+	/* Frames that aren't Ethernet's never come as far as this. */
+	set(object, "rx_bad_eth", 0);
+	for (unsigned int i = 0; i < ARRAY_SIZE(all); i++)
+		set(object, all[i].key, get(all[i].counter));
+	return object;
+}
+
 static json_t *entropy(struct virtio_device *device)
 {
 	const struct virtio_rng_counters c = virtio_rng_counters(device);
@@ -210,6 +240,7 @@ void vm_fill_metrics(void *context, json_t *root)
 	if (vm->has_serial)
 		json_object_set_new(root, "uart", serial(vm));
 	json_object_set_new(root, "process", process(vm));
+	json_object_set_new(root, "mmds", mmds(vm->mmds));
 	for (unsigned int i = 0; i < vm->n_virtio; i++) {
 		const struct virtio_device *device = vm->virtio[i].device;
 

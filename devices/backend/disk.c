@@ -296,6 +296,23 @@ int disk_reopen(struct disk *disk, const struct disk_options *options, struct er
 	return rc;
 }
 
+int disk_look_again(struct disk *disk, const struct disk_options *options, struct error *err)
+{
+	struct disk seen = *disk;
+	struct stat st;
+
+	if (fstat(disk->fd, &st) < 0)
+		return error_sys(err, errno, "stat \"%s\"", options->path);
+	int rc = query_size(&seen, &st, options, err);
+
+	if (rc == 0 && !is_aligned(seen.size, disk->offset_align))
+		rc = error_set(err, EINVAL, "\"%s\" doesn't end at a multiple of %u bytes, as direct I/O needs",
+			       options->path, disk->offset_align);
+	if (rc == 0)
+		disk->size = seen.size;
+	return rc;
+}
+
 void disk_close(struct disk *disk)
 {
 	if (disk_in_flight(disk) > 0)

@@ -116,6 +116,12 @@ int disk_open(struct disk *disk, const struct disk_options *options, struct erro
  */
 int disk_reopen(struct disk *disk, const struct disk_options *options, struct error *err);
 
+/*
+ * See how big the file is now. After an error the disk is what it was. Errors: those of fstat(2),
+ * -EINVAL for a size that no disk, or with direct I/O not this one, can have.
+ */
+int disk_look_again(struct disk *disk, const struct disk_options *options, struct error *err);
+
 /* Drain and release everything; harmless after a failed open and when repeated. */
 void disk_close(struct disk *disk);
 

@@ -51,6 +51,12 @@ int virtio_blk_create(const struct virtio_blk_options *options, struct guest_mem
 int virtio_blk_change_path(struct virtio_device *dev, const char *path, struct error *err);
 
 /*
+ * See how big the image is now, without opening it again, and tell the driver. path names it in errors.
+ * After one the drive is what it was. Errors: those of disk_look_again(). On the event loop's thread.
+ */
+int virtio_blk_look_again(struct virtio_device *dev, const char *path, struct error *err);
+
+/*
  * Change what is given of the limits. Each request is an operation; bytes are those that it has the
  * host read or write. Errors: those of rate_limiter_set(). On the event loop's thread.
  */

@@ -150,6 +150,7 @@ static void net_reset(struct virtio_device *dev)
 	struct error err = { 0 };
 
 	net_rx_reset(net);
+	net_mmds_reset(net);
 	net->tx_blocked = false;
 	if (set_offload(net, 0, &err) < 0)
 		log_error("%s \"%s\": %s", dev->ops->kind, dev->id, err.message);
@@ -223,6 +224,7 @@ static void net_destroy(struct virtio_device *dev)
 	rate_limiter_destroy(net->rx_limiter);
 	rate_limiter_destroy(net->tx_limiter);
 	loop_remove(dev->loop, &net->tap_source);
+	net_mmds_close(net);
 	tap_close(&net->tap);
 	if (net->rx.spill)
 		munmap(net->rx.spill, NET_FRAME_MAX);
@@ -283,6 +285,8 @@ int virtio_net_create(const struct virtio_net_options *options, struct guest_mem
 			r = error_set(err, EINVAL, "MTU %u is below %d", options->mtu, MTU_MIN);
 		else
 			r = open_backend(net, options->tap_name, err);
+		if (r == 0 && options->mmds)
+			r = net_mmds_open(net, options->mmds, options->mmds_ip, err);
 		if (r == 0)
 			r = set_limits(net, &options->rx_limits, &options->tx_limits, err);
 		if (r < 0)

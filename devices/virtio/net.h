@@ -6,6 +6,8 @@
  * Offered: CSUM, GUEST_CSUM, TSO for IPv4 and IPv6 both ways, MRG_RXBUF, and MAC and MTU if given.
  * Not offered: UFO, which kernels since 4.14 don't make any more; ECN, which only matters to
  * segments that report congestion; STATUS, as the link is always up.
+ *
+ * Frames for the metadata service, if it is behind this interface, don't reach the tap.
  */
 #ifndef MOTE_DEVICES_VIRTIO_NET_H
 #define MOTE_DEVICES_VIRTIO_NET_H
@@ -15,6 +17,8 @@
 
 #include "devices/backend/rate_limiter.h"
 #include "devices/virtio/device.h"
+
+struct mmds;
 
 #define VIRTIO_NET_RX 0 /* queue: device to driver */
 #define VIRTIO_NET_TX 1
@@ -27,6 +31,8 @@ struct virtio_net_options {
 	bool has_mac;	      /* without one the driver makes its own */
 	uint8_t mac[6];
 	uint16_t mtu; /* what the driver should use, 68..65535; 0 = it isn't told */
+	struct mmds *mmds; /* the metadata service to be reached here, borrowed; NULL = none */
+	uint32_t mmds_ip;  /* its address */
 	struct rate_limits rx_limits, tx_limits;
 };
 

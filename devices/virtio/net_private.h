@@ -81,6 +81,7 @@ struct virtio_net {
 	bool tx_blocked;      /* waits for the tap to take frames again */
 	bool tx_error_logged, tx_down_logged;
 	struct net_counters rx_count, tx_count;
+	struct net_mmds *mmds; /* NULL = the metadata service isn't behind this interface */
 	struct rate_limiter *rx_limiter, *tx_limiter; /* NULL = without limits; the loop's thread only */
 	struct net_rx rx;
 };
@@ -101,6 +102,22 @@ void net_tx_run(struct virtio_net *net);
 void net_rx_unwind(struct virtio_net *net);
 /* Forget the window: the queue is being reset. */
 void net_rx_reset(struct virtio_net *net);
+
+/*
+ * The metadata service (devices/mmds), all no-ops without it. It lives on the event loop's thread, but
+ * for open, close and reset.
+ */
+int net_mmds_open(struct virtio_net *net, struct mmds *service, uint32_t ip, struct error *err);
+void net_mmds_close(struct virtio_net *net);
+void net_mmds_reset(struct virtio_net *net);
+/* A frame of the guest's, checked, with its header as the tap would get it. True: it wasn't the tap's. */
+bool net_mmds_take(struct virtio_net *net, const struct virtqueue_chain *chain,
+		   const struct virtio_net_hdr_v1 *hdr);
+/* As read from the tap, one frame into the window. False: there's none. */
+bool net_mmds_read(struct virtio_net *net);
+bool net_mmds_waits(const struct virtio_net *net);
+/* After net_mmds_take: have the receive queue take the answers, if it's at work. */
+void net_mmds_deliver(struct virtio_net *net);
 
 /* The tap was deleted: say so, once. The device lives on, without a link. */
 void net_tap_lost(struct virtio_net *net);

@@ -85,6 +85,8 @@ static bool read_frame(struct virtio_net *net)
 	struct net_rx *rx = &net->rx;
 	struct iovec *iov = rx->iov + rx->first_iov;
 
+	if (net_mmds_read(net))
+		return true;
 	iov[rx->n_iov] = (struct iovec){ .iov_base = rx->spill, .iov_len = NET_FRAME_MAX };
 
 	ssize_t n = readv(net->tap.fd, iov, (int)rx->n_iov + 1);
@@ -251,8 +253,8 @@ void net_rx_run(struct virtio_net *net)
 			virtio_device_signal_used(dev, VIRTIO_NET_RX);
 	}
 	virtio_device_signal_used(dev, VIRTIO_NET_RX);
-	/* What's left in the tap shows by itself; a frame that's half in the window doesn't. */
-	if (net->rx.frame > 0 && !net->rx.stalled)
+	/* What's left in the tap shows by itself; a frame that's half in the window doesn't, nor do ours. */
+	if ((net->rx.frame > 0 || net_mmds_waits(net)) && !net->rx.stalled)
 		virtio_device_kick(dev, VIRTIO_NET_RX);
 }
 

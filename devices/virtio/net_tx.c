@@ -109,6 +109,8 @@ static bool send_frame(struct virtio_net *net, const struct virtqueue_chain *cha
 		bad_frame(net, wrong);
 		return true;
 	}
+	if (net_mmds_take(net, chain, &hdr))
+		return true;
 	if (net->tap_gone) {
 		net_count(&net->tx_count.drop, 1);
 		return true;
@@ -183,6 +185,7 @@ void net_tx_run(struct virtio_net *net)
 			virtio_device_signal_used(dev, VIRTIO_NET_TX);
 	}
 	virtio_device_signal_used(dev, VIRTIO_NET_TX);
+	net_mmds_deliver(net);
 	if (more)
 		virtio_device_kick(dev, VIRTIO_NET_TX);
 }

@@ -31,6 +31,19 @@ start:
 	out	%al, %dx
 #elif defined(GUEST_SPIN)
 	jmp	.
+#elif defined(GUEST_KEYBOARD)
+	/* What the keyboard sends, to the serial port; off at Del (set 1). */
+1:	in	$0x64, %al
+	test	$1, %al
+	jz	1b
+	in	$0x60, %al
+	mov	$0x3f8, %dx
+	out	%al, %dx
+	cmp	$0x53, %al
+	jne	1b
+	mov	$(5 << 2 | 1 << 5), %al
+	mov	$0x600, %dx
+	out	%al, %dx
 #elif defined(GUEST_FLOOD)
 	/* As fast as it can into the serial port, 192 KiB, then power off. */
 	mov	$0x3f8, %dx

@@ -3,6 +3,8 @@
 resumed and shut down over it, in a jail and without. Tables of requests: api_cases.py."""
 import json
 import os
+import select
+import shutil
 import signal
 import socket
 import stat
@@ -12,13 +14,16 @@ from pathlib import Path
 
 import pytest
 import requests_unixsocket
+import yaml
 
-from conftest import BUILD, CONSOLE, INITRD, KERNEL, ROOT, TIMEOUT, Result, config, wait_for
+from api_cases import AFTER, BEFORE, MISSING, POST
+from conftest import BUILD, CONSOLE, KERNEL, ROOT, TIMEOUT, config, wait_for
+from jailing import GID, UID, world
+
+assert world    # a fixture
 
 GUESTS = BUILD / "guests"
 INIT = CONSOLE + " quiet root=/dev/vda rootfstype=erofs ro init=/bin/sh"
-POST = "The requested operation is not supported after starting the microVM."
-PRE = "The requested operation is not supported before starting the microVM."
 
 
 class Client:
@@ -153,27 +158,41 @@ def test_a_paused_guest_stands_still(monitor):
     vmm.end(143)
 
 
-def test_linux_is_paused_resumed_and_shut_down_by_ctrl_alt_del(monitor):
-    """init=/bin/sh doesn't catch the signal of ctrl-alt-del: the kernel reboots at once."""
+def read_until(stream, mark):
+    """What the process writes, up to the mark and a little more."""
+    text, end = b"", time.monotonic() + 2 * TIMEOUT
+    while mark not in text:
+        assert select.select([stream], [], [], max(0, end - time.monotonic()))[0], text
+        data = os.read(stream.fileno(), 65536)
+        assert data, text
+        text += data
+    return text
+
+
+def test_linux_goes_on_after_a_pause(monitor):
+    """Its shell answers what was typed while it stood still; its clock is told of the gap."""
     vmm = monitor()
-    client = vmm.client
+    client, stdin, stdout = vmm.client, vmm.process.stdin, vmm.process.stdout
     client.put("/drives/root", drive_id="root", path_on_host=str(ROOT), is_root_device=True, is_read_only=True)
     boot(client, KERNEL, CONSOLE + " quiet rootfstype=erofs init=/bin/sh")
-    vmm.process.stdin.write(b"\n" * 32 + b"stty -echo; echo RUN''NING\n")
-    vmm.process.stdin.flush()
-    text = b""
-    while b"RUNNING" not in text:
-        text += os.read(vmm.process.stdout.fileno(), 65536)
+    stdin.write(b"\n" * 32 + b"stty -echo; echo RUN''NING\n")
+    stdin.flush()
+    read_until(stdout, b"RUNNING")
     client.patch("/vm", state="Paused")
-    vmm.process.stdin.write(b"echo MO''RE\n")
-    vmm.process.stdin.flush()
+    stdin.write(b"echo MO''RE\n")
+    stdin.flush()
     time.sleep(0.5)
     client.patch("/vm", state="Resumed")
-    while b"MORE" not in text:
-        text += os.read(vmm.process.stdout.fileno(), 65536)
-    client.act("SendCtrlAltDel")
-    out, err = vmm.end()
+    read_until(stdout, b"MORE")
+    out, err = vmm.end(stdin=b"poweroff -f\n")
     assert err == b""
+
+
+def test_ctrl_alt_del_reaches_the_guest(monitor):
+    vmm = monitor()
+    boot(vmm.client, GUESTS / "keyboard.elf")
+    vmm.client.act("SendCtrlAltDel")
+    assert vmm.end() == (b"\x1d\x38\xe0\x53", b"")
 
 
 def test_a_config_file_and_an_api(monitor, tmp_path):
@@ -195,15 +214,186 @@ def test_a_start_that_fails_can_be_repeated(monitor, tmp_path):
     client.put("/entropy")
     client.put("/vsock", guest_cid=3, uds_path=str(tmp_path / "v"))
     fds = lambda: len(os.listdir(f"/proc/{vmm.process.pid}/fd"))
-    before = fds()
+    counts = set()
     client.put("/boot-source", kernel_image_path=str(no_kernel))
-    for _ in range(3):
+    for _ in range(4):
         assert client.call("PUT", "/actions", {"action_type": "InstanceStart"}) == (
             400, f'boot-source: kernel "{no_kernel}": neither an ELF executable nor a bzImage')
         assert client.state == "Not started"
-        assert fds() == before
+        counts.add(fds())
+    assert len(counts) == 1     # the client keeps a connection for each path
     boot(client, GUESTS / "reset.elf")
     vmm.end()
+
+
+# ---- what is refused ----
+
+def wrong_answers(client, cases):
+    return [(method, path, body, got) for method, path, body, message in cases
+            if (got := client.call(method, path, body)) != (400, message)]
+
+
+def missing_cases():
+    return [(method, path, None if method in ("GET", "DELETE") else {},
+             f"{what} not supported by this version yet.") for what, routes in MISSING.items()
+            for method, path in routes]
+
+
+def test_bad_requests_before_the_start(monitor):
+    client = monitor().client
+    before = client.get("/vm/config")
+    assert wrong_answers(client, BEFORE) == []
+    assert wrong_answers(client, missing_cases()) == []
+    assert client.get("/vm/config") == before
+    assert client.state == "Not started"
+
+
+def test_bad_requests_after_the_start(monitor):
+    client = monitor().client
+    boot(client, GUESTS / "spin.elf")
+    before = client.get("/vm/config")
+    assert wrong_answers(client, AFTER) == []
+    assert wrong_answers(client, missing_cases()) == []
+    assert client.get("/vm/config") == before
+    assert client.state == "Running"
+
+
+WRONG = {"string": 1, "integer": "x", "boolean": "x", "object": 1, "array": 1}
+
+
+def bodies_of_the_description():
+    """(method, path, schema) of each request whose body openapi.yaml describes, references resolved."""
+    api = yaml.safe_load((Path(__file__).resolve().parents[2] / "vmm/api/openapi.yaml").read_text())
+    schemas = api["components"]["schemas"]
+
+    def resolved(schema):
+        return schemas[schema["$ref"].rsplit("/", 1)[1]] if "$ref" in schema else schema
+
+    for path, operations in api["paths"].items():
+        for method, operation in operations.items():
+            if "requestBody" in operation:
+                schema = resolved(operation["requestBody"]["content"]["application/json"]["schema"])
+                keys = {key: resolved(value)["type"] for key, value in schema["properties"].items()}
+                yield method.upper(), path, keys, schema.get("required", [])
+
+
+def test_the_description_names_the_keys_that_the_monitor_takes(monitor):
+    """Keys are taken in order, and each with a wrong type is refused for its type, not as unknown."""
+    client = monitor().client
+    for method, path, keys, required in bodies_of_the_description():
+        path = path.replace("{id}", "a")
+        if path == "/vm" or (method == "PATCH" and "/a" in path):
+            continue    # its state comes first
+        for key, kind in keys.items():
+            status, message = client.call(method, path, {key: WRONG[kind]})
+            assert status == 400 and f"{key}: " in message and "unknown" not in message, (path, key, message)
+        for key in required:
+            status, message = client.call(method, path, {} if method == "PUT" else {"x": 1})
+            assert status == 400 and f'missing key "{required[0]}"' in message, (path, key, message)
+
+
+def test_there_are_enough_cases_and_each_is_a_different_one():
+    for cases in (BEFORE, AFTER):
+        assert len({repr(case) for case in cases}) == len(cases)
+    assert len(BEFORE) + len(AFTER) + len(missing_cases()) >= 200
+
+
+# ---- limits, log, metrics ----
+
+def test_rate_limits_change_while_the_guest_runs(monitor, tmp_path):
+    disk = tmp_path / "disk"
+    disk.write_bytes(bytes(1 << 20))
+    client = monitor().client
+    client.put("/drives/d", drive_id="d", path_on_host=str(disk), is_root_device=False)
+    boot(client, GUESTS / "spin.elf")
+    for size in (1000, 0, 2000):
+        bucket = {"size": size, "one_time_burst": 0, "refill_time": 100}
+        client.patch("/drives/d", drive_id="d", rate_limiter={"bandwidth": bucket})
+        assert client.get("/vm/config")["drives"][0]["rate_limiter"] == {"bandwidth": bucket}
+    assert client.call("PATCH", "/drives/d", {"drive_id": "d", "path_on_host": "/dev/null"}) == (
+        400, "drive: path_on_host: another image is not supported by this version yet")
+
+
+def test_linux_sees_that_its_disk_has_grown(monitor, tmp_path):
+    disk = tmp_path / "disk"
+    disk.write_bytes(bytes(1 << 20))
+    vmm = monitor()
+    client = vmm.client
+    client.put("/drives/root", drive_id="root", path_on_host=str(ROOT), is_root_device=True, is_read_only=True)
+    client.put("/drives/d", drive_id="d", path_on_host=str(disk), is_root_device=False)
+    boot(client, KERNEL, CONSOLE + " quiet rootfstype=erofs init=/bin/sh")
+    stdin = vmm.process.stdin
+    stdin.write(b"\n" * 32 + b"stty -echo; mount -t sysfs s /sys; echo WAS=$(cat /sys/block/vdb/size)\n")
+    stdin.flush()
+    assert b"WAS=2048" in read_until(vmm.process.stdout, b"WAS=2048")
+    os.truncate(disk, 3 << 20)
+    client.patch("/drives/d", drive_id="d", path_on_host=str(disk))
+    stdin.write(b"while [ $(cat /sys/block/vdb/size) = 2048 ]; do :; done; echo IS=$(cat /sys/block/vdb/size)\n")
+    stdin.flush()
+    read_until(vmm.process.stdout, b"IS=6144")
+    os.truncate(disk, 0)
+    assert client.call("PATCH", "/drives/d", {"drive_id": "d", "path_on_host": str(disk)}) == (
+        400, f'drive "d": "{disk}" is empty')
+    vmm.end(stdin=b"poweroff -f\n")
+
+
+def test_a_fifo_without_a_reader_stalls_nothing(monitor, tmp_path):
+    """Log and metrics lines are lost, and counted; the first reader sees the count."""
+    log, metrics = tmp_path / "log", tmp_path / "metrics"
+    os.mkfifo(log)
+    os.mkfifo(metrics)
+    client = monitor().client
+    client.put("/logger", log_path=str(log), level="Info")
+    client.put("/metrics", metrics_path=str(metrics), emit_id=True)
+    boot(client, GUESTS / "spin.elf")
+    for _ in range(300):    # more than a pipe holds of either
+        client.act("FlushMetrics")
+    assert client.state == "Running"
+    fd = os.open(metrics, os.O_RDONLY | os.O_NONBLOCK)
+    while select.select([fd], [], [], 0)[0] and len(os.read(fd, 1 << 20)) > 0:
+        pass
+    client.act("FlushMetrics")
+    client.act("FlushMetrics")
+    lines = os.read(fd, 1 << 20).decode().splitlines()
+    os.close(fd)
+    last = json.loads(lines[-1])
+    assert last["id"] == "anonymous-instance"
+    assert last["logger"]["missed_metrics_count"] > 0
+    assert last["logger"]["missed_log_count"] > 0
+
+
+def test_metrics_and_log_of_the_command_line(monitor, tmp_path):
+    vmm = monitor("--log-path", tmp_path / "log", "--level", "Info", "--metrics-path", tmp_path / "metrics")
+    assert vmm.client.call("PUT", "/metrics", {"metrics_path": "m"}) == (400, "metrics: already open")
+    assert vmm.client.get("/vm/config")["metrics"] == {"metrics_path": str(tmp_path / "metrics"), "emit_id": False}
+    vmm.client.put("/logger", log_path=str(tmp_path / "other"), level="Info")
+    boot(vmm.client, GUESTS / "reset.elf")
+    vmm.end()
+    assert "InstanceStart" not in (tmp_path / "log").read_text()
+    assert "InstanceStart" in (tmp_path / "other").read_text()
+    assert json.loads((tmp_path / "metrics").read_text())["stages"]["running_ns"] > 0
+
+
+# ---- in a jail ----
+
+def test_in_a_jail(world, tmp_path):
+    """The API's socket lies in the jail's root, which its user can write; nothing of it stays."""
+    world.probe = world.install(BUILD / "mote-vmm")
+    root = world.base / "mote-vmm/a/root"
+    root.mkdir(parents=True)
+    os.chown(root, UID, GID)
+    shutil.copy(GUESTS / "keyboard.elf", root / "guest.elf")
+    vmm = Monitor(root, command=world.command(args=["--api-sock", "/api.socket"]))
+    world.started.append(vmm.process)
+    st = vmm.path.stat()
+    assert (st.st_uid, st.st_gid) == (UID, GID)
+    boot(vmm.client, "/guest.elf")
+    vmm.client.patch("/vm", state="Paused")
+    assert vmm.client.state == "Paused"
+    vmm.client.patch("/vm", state="Resumed")
+    vmm.client.act("SendCtrlAltDel")
+    out, err = vmm.end()
+    assert (out, err) == (b"\x1d\x38\xe0\x53", b"")
 
 
 # ---- the socket ----

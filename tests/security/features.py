@@ -322,7 +322,7 @@ def on_a_terminal(directory, variant, disks, thread, signum, status):
     return traced
 
 
-def by_api(directory, variant):
+def by_api(directory, variant, disks):
     """Everything after the start: calls, a broken one, a client that leaves, pause and resume."""
     path = directory / "api.socket"
     traced = Traced(directory, "api", [BUILD / variant, "--api-sock", path, "--log-path", directory / "api.log",
@@ -345,7 +345,12 @@ def by_api(directory, variant):
 
     put("/boot-source", {"kernel_image_path": str(GUESTS / "spin.elf"), "boot_args": "x"})
     put("/metrics", {"metrics_path": str(directory / "api.metrics")})
+    for name in ("loop", "file"):
+        put(f"/drives/{name}", {"drive_id": name, "path_on_host": str(disks[name]), "is_root_device": False})
     put("/actions", {"action_type": "InstanceStart"})
+    for name in ("loop", "file"):
+        put(f"/drives/{name}", {"drive_id": name, "path_on_host": str(disks[name]),
+                                "rate_limiter": {"ops": {"size": 1, "refill_time": 100}}}, "PATCH")
     put("/vm", {"state": "Paused"}, "PATCH")
     put("/vm", {"state": "Resumed"}, "PATCH")
     put("/actions", {"action_type": "FlushMetrics"})
@@ -409,7 +414,7 @@ def all_of_them(directory, variant, root, disks, tap):
         (disk_reset_in_flight, disks),
         (disk_broken_by_its_guest, disks),
         (kvm_failure,),
-        (by_api,),
+        (by_api, disks),
         (on_a_terminal, disks, None, signal.SIGTERM, 143),
         (on_a_terminal, disks, "vcpu 0", signal.SIGSEGV, 150),
         (on_a_terminal, disks, "disk d", signal.SIGSEGV, 150),

@@ -143,6 +143,43 @@ static void null_and_nothing_are_the_same_where_a_key_is_optional(void **state)
 	config_release(&config);
 }
 
+static void metadata_service(void **state)
+{
+	struct config config;
+	struct error err = { 0 };
+
+	(void)state;
+	assert_int_equal(config_text_read(&config,
+					  "{" BOOT ", \"network-interfaces\": [{" NET "}], \"mmds-config\":"
+					  " {\"network_interfaces\": [\"e\"], \"version\": null}}",
+					  &err),
+			 0);
+	assert_true(config.mmds.set);
+	assert_int_equal(config.mmds.version, CONFIG_MMDS_V1);
+	assert_int_equal(config.mmds.ipv4_address, 0xa9fea9fe);
+	assert_false(config.mmds.imds_compat);
+	assert_int_equal(config.mmds.n_network_interfaces, 1);
+	assert_string_equal(config.mmds.network_interfaces[0], "e");
+	config_release(&config);
+	assert_int_equal(config.mmds.n_network_interfaces, 0);
+
+	/* The interfaces may come behind it; one that's named twice is one. */
+	assert_int_equal(config_text_read(&config,
+					  "{" BOOT ", \"mmds-config\": {\"network_interfaces\": [\"f\","
+					  " \"e\", \"f\"], \"version\": \"V2\", \"imds_compat\": true,"
+					  " \"ipv4_address\": \"169.254.1.0\"}, \"network-interfaces\": [{" NET
+					  "}, {\"iface_id\": \"f\", \"host_dev_name\": \"t\"}]}",
+					  &err),
+			 0);
+	assert_int_equal(config.mmds.version, CONFIG_MMDS_V2);
+	assert_int_equal(config.mmds.ipv4_address, 0xa9fe0100);
+	assert_true(config.mmds.imds_compat);
+	assert_int_equal(config.mmds.n_network_interfaces, 2);
+	assert_string_equal(config.mmds.network_interfaces[0], "f");
+	assert_string_equal(config.mmds.network_interfaces[1], "e");
+	config_release(&config);
+}
+
 static void limits_themselves_are_allowed(void **state)
 {
 	struct config config;
@@ -360,6 +397,7 @@ int main(void)
 		cmocka_unit_test(defaults_are_the_documented_ones),
 		cmocka_unit_test(every_key_reaches_its_field),
 		cmocka_unit_test(null_and_nothing_are_the_same_where_a_key_is_optional),
+		cmocka_unit_test(metadata_service),
 		cmocka_unit_test(limits_themselves_are_allowed),
 		cmocka_unit_test(rate_limiters_that_limit_nothing_are_taken),
 		cmocka_unit_test(every_rate_limiter_is_taken),

@@ -301,10 +301,48 @@ static void missing_keys_are_refused_by_name(void **state)
 	assert_all_refused(refusals, ARRAY_SIZE(refusals));
 }
 
+static void metadata_service_is_where_it_can_be(void **state)
+{
+#define MMDS(more) "{" BOOT ", \"network-interfaces\": [{" NET "}], \"mmds-config\": {" more "}}"
+	static const struct refusal refusals[] = {
+		{ MMDS(""), "mmds-config: missing key \"network_interfaces\"" },
+		{ MMDS("\"network_interfaces\": []"), "mmds-config: network_interfaces: is empty" },
+		{ MMDS("\"network_interfaces\": \"e\""),
+		  "mmds-config: network_interfaces: expected an array, got a string" },
+		{ MMDS("\"network_interfaces\": [1]"),
+		  "mmds-config: network_interfaces[0]: expected a string, got an integer" },
+		{ MMDS("\"network_interfaces\": [\"e\", \"f\"]"),
+		  "mmds-config: network_interfaces[1]: no network interface is called \"f\"" },
+		{ MMDS("\"network_interfaces\": [\"e\"], \"version\": \"V3\""),
+		  "mmds-config: version: \"V3\" is none of \"V1\", \"V2\"" },
+		{ MMDS("\"network_interfaces\": [\"e\"], \"ipv4_address\": 1"),
+		  "mmds-config: ipv4_address: expected a string, got an integer" },
+		{ MMDS("\"network_interfaces\": [\"e\"], \"ipv4_address\": \"169.254.1\""),
+		  "mmds-config: ipv4_address: \"169.254.1\" is not an IPv4 address" },
+		{ MMDS("\"network_interfaces\": [\"e\"], \"ipv4_address\": \"169.254.0.255\""),
+		  "mmds-config: ipv4_address: \"169.254.0.255\" is not link-local (169.254.1.0 to "
+		  "169.254.254.255)" },
+		{ MMDS("\"network_interfaces\": [\"e\"], \"ipv4_address\": \"169.254.255.0\""),
+		  "mmds-config: ipv4_address: \"169.254.255.0\" is not link-local (169.254.1.0 to "
+		  "169.254.254.255)" },
+		{ MMDS("\"network_interfaces\": [\"e\"], \"ipv4_address\": \"10.0.0.1\""),
+		  "mmds-config: ipv4_address: \"10.0.0.1\" is not link-local (169.254.1.0 to "
+		  "169.254.254.255)" },
+		{ MMDS("\"network_interfaces\": [\"e\"], \"imds_compat\": 1"),
+		  "mmds-config: imds_compat: expected true or false, got an integer" },
+		{ MMDS("\"network_interfaces\": [\"e\"], \"data\": 1"),
+		  "mmds-config: unknown key \"data\"" },
+		{ "{" BOOT ", \"mmds-config\": {\"network_interfaces\": [\"e\"]}}",
+		  "mmds-config: network_interfaces[0]: no network interface is called \"e\"" },
+	};
+
+	(void)state;
+	assert_all_refused(refusals, ARRAY_SIZE(refusals));
+}
+
 static void what_this_version_lacks_is_refused_not_ignored(void **state)
 {
 	static const struct refusal refusals[] = {
-		{ "{\"mmds-config\": {}}", "mmds-config: not supported yet by this version" },
 		{ "{\"pmem\": [{}]}", "pmem: not supported yet by this version" },
 		{ "{\"cpu-config\": \"/t.json\"}",
 		  "cpu-config: not supported yet by this version" },
@@ -365,6 +403,7 @@ int main(void)
 		cmocka_unit_test(values_out_of_range_are_refused_with_the_range),
 		cmocka_unit_test(strings_of_a_wrong_form_are_refused),
 		cmocka_unit_test(missing_keys_are_refused_by_name),
+		cmocka_unit_test(metadata_service_is_where_it_can_be),
 		cmocka_unit_test(what_this_version_lacks_is_refused_not_ignored),
 		cmocka_unit_test(rules_between_values_hold),
 	};

@@ -12,7 +12,7 @@
 #include "vmm/options.h"
 #include "vmm/util.h"
 
-#define ARGS_MAX 16
+#define ARGS_MAX 24
 
 /* Parse a line whose words are separated by one space; "~" stands for an empty word. */
 static int parse(struct options *options, const char *line, struct error *err)
@@ -40,6 +40,8 @@ static void the_shortest_command_line_has_the_defaults(void **state)
 	assert_false(o.boot_timer || o.has_level || o.show_level || o.show_log_origin);
 	assert_null(o.log_path);
 	assert_null(o.metrics_path);
+	assert_null(o.metadata_path);
+	assert_int_equal(o.mmds_size_limit, 51200);
 	assert_false(o.no_seccomp);
 	assert_null(o.seccomp_filter);
 }
@@ -53,9 +55,11 @@ static void every_option_reaches_its_field(void **state)
 	assert_int_equal(parse(&o,
 			       "--id vm-7 --no-api --boot-timer --log-path=l --level warn "
 			       "--show-level --show-log-origin --metrics-path m --config-file=c "
-			       "--seccomp-filter f",
+			       "--seccomp-filter f --metadata m.json --mmds-size-limit 2147483647",
 			       &err),
 			 0);
+	assert_string_equal(o.metadata_path, "m.json");
+	assert_int_equal(o.mmds_size_limit, 2147483647);
 	assert_string_equal(o.config_path, "c");
 	assert_string_equal(o.id, "vm-7");
 	assert_string_equal(o.log_path, "l");
@@ -129,6 +133,8 @@ static void the_help_names_every_option_and_gives_an_example(void **state)
 					       "--show-level",
 					       "--show-log-origin",
 					       "--metrics-path FILE",
+					       "--metadata FILE",
+					       "--mmds-size-limit N",
 					       "--no-seccomp",
 					       "--seccomp-filter FILE",
 					       "--version",
@@ -198,7 +204,11 @@ static void bad_command_lines_are_refused_with_one_line(void **state)
 		  "--start-time-cpu-us: \"5x\" is not a number of microseconds" },
 		{ "--parent-cpu-time-us 9223372036854776",
 		  "--parent-cpu-time-us: \"9223372036854776\" is not a number of microseconds" },
-		{ "--metadata f", "--metadata: not supported yet by this version" },
+		{ "--metadata", "--metadata: missing argument" },
+		{ "--mmds-size-limit 0", "--mmds-size-limit: \"0\" is not a number from 1 to 2147483647" },
+		{ "--mmds-size-limit 2147483648",
+		  "--mmds-size-limit: \"2147483648\" is not a number from 1 to 2147483647" },
+		{ "--mmds-size-limit 5k", "--mmds-size-limit: \"5k\" is not a number from 1 to 2147483647" },
 		{ "--describe-snapshot f",
 		  "--describe-snapshot: not supported yet by this version" },
 	};

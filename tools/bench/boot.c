@@ -15,14 +15,29 @@
 #include "tools/bench/start.h"
 #include "vmm/util.h"
 
-enum { TO_MARK, TOTAL, KERNEL, CPU, INSTRUCTIONS, PAGE_FAULTS, EXITS, TO_USER, SYSTEM_CALLS, BYTES, UNTRACED, TRACED,
-       FIGURES };
+enum {
+	TO_MARK,
+	TO_OUTPUT,
+	TOTAL,
+	KERNEL,
+	CPU,
+	INSTRUCTIONS,
+	PAGE_FAULTS,
+	EXITS,
+	TO_USER,
+	SYSTEM_CALLS,
+	BYTES,
+	UNTRACED,
+	TRACED,
+	FIGURES
+};
 
 static const struct {
 	const char *name, *title, *unit;
 	double scale; /* of what is measured, in the unit */
 } figures[FIGURES] = {
 	[TO_MARK] = { "to_init", "exec to init", "ms", 1e-6 },
+	[TO_OUTPUT] = { "to_output", "exec to first output", "ms", 1e-6 },
 	[TOTAL] = { "total", "exec to end", "ms", 1e-6 },
 	[KERNEL] = { "kernel", "kernel to init", "ms", 1e-6 },
 	[CPU] = { "cpu", "processor time", "ms", 1e-6 },
@@ -72,6 +87,8 @@ static void take_plain(struct sample *sample, const struct subject *subject, con
 		v[INSTRUCTIONS] = (double)start->instructions;
 	if (subject->kind->monitor)
 		v[TO_MARK] = (double)start->mark_ns;
+	if (subject_is_mote_run(subject))
+		v[TO_OUTPUT] = (double)start->output_ns;
 	if (start->stages.running)
 		v[KERNEL] = (double)(start->stages.guest_ready - start->stages.running);
 }
@@ -93,7 +110,7 @@ static void take_traced(struct sample *sample, const struct subject *subject, pi
 static int measure(const struct bench *bench, const struct subject *subject, struct sample *sample,
 		   struct error *err)
 {
-	const struct guest guest = boot_guest(bench->options, subject_is_mote(subject),
+	struct guest guest = boot_guest(bench->options, subject_is_mote(subject),
 					      KERNEL_ARGS " " NO_CONSOLE " -- boot");
 	const enum trace_level marks = TRACE_MARKS, all = TRACE_ALL;
 	struct start start;
@@ -105,6 +122,7 @@ static int measure(const struct bench *bench, const struct subject *subject, str
 	if (rc == 0)
 		take_plain(sample, subject, &start);
 	start_release(&start);
+	guest.timing = true;
 	if (rc == 0)
 		rc = start_once(subject, &guest, bench->place, bench->trace, &all, &sample->traced, err);
 	if (rc == 0)
@@ -225,7 +243,10 @@ static int add_timeline(const struct bench *bench, unsigned int i, const struct 
 	};
 	int rc = digest_counts(&start->log, run.own, &bench->result->subjects[i], err);
 
-	return rc == 0 && subject->kind->monitor ? digest_timeline(&run, &bench->result->subjects[i], err) : rc;
+	if (rc < 0 || !subject->kind->monitor)
+		return rc;
+	return start->output ? digest_run_timeline(&run, start->output, &bench->result->subjects[i], err)
+			     : digest_timeline(&run, &bench->result->subjects[i], err);
 }
 
 /*

@@ -81,7 +81,7 @@ static int print_text(const struct budget *budget, const struct budget_check *ch
 			verdicts[checks[i].verdict],
 		};
 
-		snprintf(off, sizeof(off), "%+.1f %%", checks[i].off);
+		snprintf(off, sizeof(off), "%+.1f %%", fabs(checks[i].off) < 0.05 ? 0 : checks[i].off);
 		for (size_t c = 0; ret == 0 && c < ARRAY_SIZE(cells); c++)
 			ret = grid_set(&grid, i + 1, c, cells[c], err);
 	}

@@ -83,8 +83,9 @@ static const char *change_text(char buf[BENCH_NUMBER_MAX], double change)
 {
 	if (isinf(change))
 		return strcpy(buf, "from 0");
-	snprintf(buf, BENCH_NUMBER_MAX, change == 0 ? "%.1f %%" : fabs(change) < 1e6 ? "%+.1f %%" : "%+.1e %%",
-		 change);
+	if (fabs(change) < 0.05)
+		change = 0; /* no "-0.0" */
+	snprintf(buf, BENCH_NUMBER_MAX, fabs(change) < 1e6 ? "%+.1f %%" : "%+.1e %%", change);
 	return buf;
 }
 

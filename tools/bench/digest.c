@@ -159,6 +159,55 @@ static int add_stages(struct bench_subject *subject, uint64_t start_ns, const st
 	return rc;
 }
 
+static int add_exits(const struct digest_run *run, struct bench_subject *subject, struct error *err)
+{
+	int rc = 0;
+
+	for (size_t i = 0; rc == 0 && i < run->log->n; i++) {
+		const struct trace_event *event = &run->log->events[i];
+
+		if (event->kind == TRACE_EXIT && event->at_ns >= run->start_ns)
+			rc = bench_exit_add(subject, (double)(event->at_ns - run->start_ns) / 1e6, event->reason, err);
+	}
+	return rc;
+}
+
+int digest_run_timeline(const struct digest_run *run, const char *json, struct bench_subject *subject,
+			struct error *err)
+{
+	static const struct {
+		const char *key, *name;
+	} stages[] = {
+		{ "exec_ms", "root image, exec of mote-jailer" },
+		{ "jail_ms", "jail, exec of mote-vmm" },
+		{ "prepare_ms", "kernel loaded, devices" },
+		{ "kvm_ms", "KVM set up" },
+		{ "kernel_ms", "kernel to init" },
+		{ "agent_ms", "agent ready" },
+		{ "command_ms", "root mounted, command run" },
+		{ "end_ms", "end" },
+	};
+	const unsigned int until_mark = 5;
+	uint64_t mark = digest_mark_ns(run->log);
+	json_t *root = json_loads(json, 0, NULL), *timing = json_object_get(root, "timing");
+	double at = (double)(mark - run->start_ns) / 1e6, ms[ARRAY_SIZE(stages)];
+
+	for (unsigned int i = 0; i < ARRAY_SIZE(stages); i++) {
+		ms[i] = json_number_value(json_object_get(timing, stages[i].key));
+		at -= i < until_mark ? ms[i] : 0;
+	}
+	json_decref(root);
+	if (!mark || !timing || at < 0)
+		return error_set(err, ENODATA, "`mote run --json` has no timing, or another one than the trace");
+	int rc = bench_stage_add(subject, "exec", 0, at, err);
+
+	for (unsigned int i = 0; rc == 0 && i < ARRAY_SIZE(stages); i++) {
+		rc = bench_stage_add(subject, stages[i].name, at, at + ms[i], err);
+		at += ms[i];
+	}
+	return rc == 0 ? add_exits(run, subject, err) : rc;
+}
+
 int digest_timeline(const struct digest_run *run, struct bench_subject *subject, struct error *err)
 {
 	const struct trace_event *entry = find(run->log, TRACE_ENTRY, 0, true);
@@ -189,13 +238,7 @@ int digest_timeline(const struct digest_run *run, struct bench_subject *subject,
 	int rc = s ? add_stages(subject, run->start_ns, inside, ARRAY_SIZE(inside), err)
 		   : add_stages(subject, run->start_ns, outside, ARRAY_SIZE(outside), err);
 
-	for (size_t i = 0; rc == 0 && i < run->log->n; i++) {
-		const struct trace_event *event = &run->log->events[i];
-
-		if (event->kind == TRACE_EXIT && event->at_ns >= run->start_ns)
-			rc = bench_exit_add(subject, (double)(event->at_ns - run->start_ns) / 1e6, event->reason, err);
-	}
-	return rc;
+	return rc == 0 ? add_exits(run, subject, err) : rc;
 }
 
 char *digest_data(const struct trace_log *log)

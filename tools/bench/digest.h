@@ -38,6 +38,13 @@ struct digest_run {
  */
 int digest_timeline(const struct digest_run *run, struct bench_subject *subject, struct error *err);
 
+/*
+ * The same of `mote run --json`, whose output is json. Its stages follow one another from its main on; the
+ * guest's mark, which is in both, says when that was.
+ */
+int digest_run_timeline(const struct digest_run *run, const char *json, struct bench_subject *subject,
+			struct error *err);
+
 /* The bytes that the guest sent by TRACE_DATA_GPA, with a NUL; malloc'd, NULL without memory. */
 char *digest_data(const struct trace_log *log);
 

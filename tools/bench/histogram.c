@@ -8,9 +8,10 @@
 #include "tools/bench/text.h"
 #include "vmm/util.h"
 
-#define BINS	 88 /* 10 px each */
+#define BINS	 85 /* 10 px each */
 #define ROW	 56.0
 #define TALLEST	 40.0
+#define LEAST_SPAN 0.02 /* of the scale, as part of the largest value */
 #define AXIS_TOP 28.0
 
 struct histogram {
@@ -45,8 +46,10 @@ static void find_scale(struct histogram *h, const struct bench_result *result)
 			high = fmax(high, figure->values[k]);
 		}
 	}
-	/* Equal values have a scale too, and the outer ones don't lie on its ends. */
-	margin = high > low ? (high - low) * 0.02 : fmax(1, fabs(low) * 0.01);
+	/* The outer ones don't lie on its ends, and a spread of next to nothing doesn't look like one. */
+	margin = fmax((high - low) * 0.02, (fmax(fabs(low), fabs(high)) * LEAST_SPAN - (high - low)) / 2);
+	if (margin <= 0)
+		margin = 1; /* all are 0 */
 	h->scale = (struct svg_scale){ low - margin, high + margin };
 }
 

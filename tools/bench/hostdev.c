@@ -27,10 +27,25 @@ static int fill(int fd, unsigned int mib, struct error *err)
 	return 0;
 }
 
+/* A file without a name; overlayfs, for one, must first give it one. */
+static int open_unnamed(const char *dir)
+{
+	int fd = open(dir, O_RDWR | O_TMPFILE | O_CLOEXEC, 0600);
+	char path[64];
+
+	if (fd >= 0 || errno != EOPNOTSUPP)
+		return fd;
+	snprintf(path, sizeof(path), "%s/mote-bench-XXXXXX", dir);
+	fd = mkostemp(path, O_CLOEXEC);
+	if (fd >= 0)
+		unlink(path);
+	return fd;
+}
+
 int hostdev_disk_open(struct hostdev_disk *disk, const char *dir, unsigned int full_mib, unsigned int mib,
 		      struct error *err)
 {
-	cleanup_close int file = open(dir, O_RDWR | O_TMPFILE | O_CLOEXEC, 0600);
+	cleanup_close int file = open_unnamed(dir);
 	cleanup_close int control = open("/dev/loop-control", O_RDWR | O_CLOEXEC);
 	struct loop_config config = { .fd = (unsigned int)file, .info.lo_flags = LO_FLAGS_AUTOCLEAR };
 

@@ -38,6 +38,8 @@ static void files_release(struct bench_files *files)
 	free(files->reset);
 	free(files->bzimage);
 	free(files->system_map);
+	for (unsigned int i = 0; i < BENCH_RUN_FILES; i++)
+		free(files->run[i]);
 }
 
 /* What lies beside the kernel under a name of the same kind: DIR/System.map-SUFFIX; NULL: nothing. */
@@ -70,6 +72,11 @@ static int find_files(struct bench_files *files, const struct bench_options *o, 
 	files->reset = files->init ? mote_find("bench-reset.elf", err) : NULL;
 	files->bzimage = beside(files->kernel, "bzImage");
 	files->system_map = beside(files->kernel, "System.map");
+	for (unsigned int i = 0; files->reset && i < BENCH_RUN_FILES; i++) {
+		struct error ignored;
+
+		files->run[i] = i == 0 ? realpath("/proc/self/exe", NULL) : mote_find(bench_run_files[i], &ignored);
+	}
 	return files->reset ? 0 : -err->errnum;
 }
 
@@ -254,15 +261,31 @@ static const char *why_not(bool linux_guest)
 	static struct report report;
 
 	if (!linux_guest)
-		return access("/dev/kvm", R_OK | W_OK) == 0 ? NULL : strerror(errno);
+		return access("/dev/kvm", R_OK | W_OK) == 0 ? NULL : "\"/dev/kvm\" isn't there or isn't yours";
 	doctor_check_kvm(&report);
 	return report_first_bad(&report);
+}
+
+/* Minutes before it is written: whether it can be. NULL: nothing to write. */
+static int check_output(const char *path, struct error *err)
+{
+	const char *slash = path ? strrchr(path, '/') : NULL;
+	cleanup_free char *directory = !slash ? strdup(".") : strndup(path, (size_t)(slash - path) + 1);
+
+	if (!path || !directory || access(path, W_OK) == 0 || (errno == ENOENT && access(directory, W_OK) == 0))
+		return 0;
+	return error_sys(err, errno, "write \"%s\"", path);
 }
 
 static int measure(const struct bench_options *o, struct bench_result **result, struct error *err)
 {
 	struct bench_files files;
 	int rc = find_files(&files, o, err);
+
+	if (rc == 0)
+		rc = check_output(o->html, err);
+	if (rc == 0)
+		rc = check_output(o->svg, err);
 	const char *why = rc == 0 ? why_not(!o->reset_guest) : NULL;
 
 	if (rc == 0 && why) {

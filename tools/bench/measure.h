@@ -40,9 +40,14 @@ void bench_options_help(const char *what);
 int bench_measure(int argc, char *argv[]);
 int bench_fork(int argc, char *argv[]);
 
-/* Files of mote's that are measured or run in guests; NULL: not needed. */
+/* What `mote run` needs beside mote-vmm and a kernel. */
+#define BENCH_RUN_FILES 4
+extern const char *const bench_run_files[BENCH_RUN_FILES];
+
+/* Files of mote's that are measured or run in guests; NULL, from bzimage on: not there. malloc'd. */
 struct bench_files {
 	char *vmm, *kernel, *init, *reset, *bzimage, *system_map;
+	char *run[BENCH_RUN_FILES];
 };
 
 /*

@@ -8,6 +8,12 @@
 
 #include "vmm/util.h"
 
+/*
+ * Before each start: what the start before it and the tracer left to the kernel to do, RCU's callbacks
+ * above all, is not to be waited for by this one.
+ */
+#define SETTLE_US 30000
+
 /* Counts, from its exec on, what we start next, its threads, children, and guest. */
 static int open_instructions(void)
 {
@@ -46,6 +52,10 @@ static int run(const struct subject *subject, const struct launch_argv *argv, st
 	start->end_ns = launch->end_ns;
 	start->cpu_ns = launch->cpu_ns;
 	start->page_faults = launch->page_faults;
+	if (launch->first_byte_ns)
+		start->output_ns = launch->first_byte_ns - launch->start_ns;
+	if (rc == 0 && subject_is_mote_run(subject) && !(start->output = strdup(launch->output)))
+		rc = error_sys(err, ENOMEM, "output");
 	launch_release(launch);
 	free(launch);
 	if (counter >= 0 && read(counter, &start->instructions, sizeof(uint64_t)) != sizeof(uint64_t))
@@ -69,6 +79,7 @@ int start_once(const struct subject *subject, const struct guest *guest, const s
 		rc = trace_start(trace, *level, err);
 	if (rc < 0)
 		return error_wrap(err, "%s", subject->kind->name);
+	usleep(SETTLE_US);
 	rc = run(subject, &argv, start, err);
 	if (level) {
 		int stopped = trace_stop(trace, &start->log, rc == 0 ? err : &ignored);
@@ -88,4 +99,6 @@ int start_once(const struct subject *subject, const struct guest *guest, const s
 void start_release(struct start *start)
 {
 	trace_log_free(&start->log);
+	free(start->output);
+	start->output = NULL;
 }

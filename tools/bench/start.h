@@ -11,7 +11,9 @@ struct start {
 	uint64_t start_ns, end_ns, cpu_ns, page_faults;
 	uint64_t instructions; /* 0: the processor doesn't count them */
 	uint64_t mark_ns;      /* since start_ns; 0: none */
+	uint64_t output_ns;    /* its first byte of output, since start_ns; 0: none */
 	struct mote_stages stages; /* of mote with guest->metrics */
+	char *output; /* of `mote run`; malloc'd */
 	struct trace_log log;
 };
 

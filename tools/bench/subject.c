@@ -60,6 +60,26 @@ static int mote_command(const struct subject *subject, const struct guest *guest
 	return rc;
 }
 
+/* A sandbox, in its jail, with an agent, for a command that prints a line. */
+static int run_command(const struct subject *subject, const struct guest *guest, struct launch_argv *argv,
+		       struct error *err)
+{
+	const char *const words[] = { subject->program, "run", "--kernel", PLACE_KERNEL, NULL };
+	int rc = guest->reset ? error_set(err, ENOTSUP, "it runs Linux") : 0;
+
+	for (unsigned int i = 0; rc == 0 && words[i]; i++)
+		rc = launch_arg(argv, err, "%s", words[i]);
+	if (rc == 0)
+		rc = launch_arg(argv, err, "--memory=%u", guest->memory_mib);
+	if (rc == 0)
+		rc = launch_arg(argv, err, "--cpus=%u", guest->vcpus);
+	if (rc == 0 && guest->timing)
+		rc = launch_arg(argv, err, "--json");
+	for (unsigned int i = 0; rc == 0 && i < 3; i++)
+		rc = launch_arg(argv, err, "%s", (const char *const[]){ "--", "echo", "hello" }[i]);
+	return rc;
+}
+
 static uint64_t stage(json_t *stages, const char *name)
 {
 	uint64_t since = (uint64_t)json_integer_value(json_object_get(stages, name));
@@ -92,6 +112,7 @@ int subject_mote_stages(struct mote_stages *s, struct error *err)
 }
 
 static const struct subject_kind mote = { "mote", NULL, true, mote_command, NULL };
+static const struct subject_kind mote_run = { "mote run", NULL, true, run_command, NULL };
 static const struct subject_kind kinds[] = {
 	{ "qemu-microvm", "qemu-system-x86_64", true, peer_qemu, NULL },
 	{ "firecracker", "firecracker", true, mote_command, NULL },
@@ -102,6 +123,8 @@ static const struct subject_kind kinds[] = {
 	{ "true", "true", false, peer_plain, NULL },
 };
 
+const char *const bench_run_files[BENCH_RUN_FILES] = { "mote", "mote-jailer", "mote-initrd.cpio",
+						       "mote-root.erofs" };
 const char *const bench_peer_names[] = {
 	"qemu-microvm", "firecracker", "kvmtool", "runc", "crun", "bwrap", "true", NULL,
 };
@@ -109,6 +132,11 @@ const char *const bench_peer_names[] = {
 bool subject_is_mote(const struct subject *subject)
 {
 	return subject->kind == &mote;
+}
+
+bool subject_is_mote_run(const struct subject *subject)
+{
+	return subject->kind == &mote_run;
 }
 
 /* In PATH; malloc'd, NULL if it isn't there. */
@@ -185,6 +213,27 @@ static int add_peers_files(struct place *place, struct error *err)
 	return rc;
 }
 
+/* `mote run`, where all that it needs lies beside us. */
+static int add_mote_run(struct subjects *subjects, const struct bench_files *files, struct place *place,
+			struct error *err)
+{
+	struct subject *subject = &subjects->all[subjects->n];
+	int rc = 0;
+
+	*subject = (struct subject){ .kind = &mote_run, .program = "/bench/mote", .version = MOTE_VERSION };
+	for (unsigned int i = 0; i < BENCH_RUN_FILES; i++)
+		if (!files->run[i])
+			return 0;
+	subjects->n++;
+	for (unsigned int i = 0; rc == 0 && i < BENCH_RUN_FILES; i++) {
+		char to[64];
+
+		snprintf(to, sizeof(to), "/bench/%s", bench_run_files[i]);
+		rc = place_add(place, files->run[i], to, true, err);
+	}
+	return rc;
+}
+
 int subjects_find(struct subjects *subjects, const struct bench_options *options,
 		  const struct bench_files *files, const char *container, struct place *place,
 		  struct bench_result *result, struct error *err)
@@ -206,6 +255,8 @@ int subjects_find(struct subjects *subjects, const struct bench_options *options
 		rc = place_add(place, files->bzimage, PLACE_BZIMAGE, false, err);
 	if (rc == 0)
 		rc = add_peers_files(place, err);
+	if (rc == 0 && !monitors_only && !options->reset_guest)
+		rc = add_mote_run(subjects, files, place, err);
 	for (unsigned int i = 0; rc == 0 && i < options->n_peers; i++)
 		rc = add_peer(subjects, &options->peers[i], monitors_only, place, result, err);
 	for (unsigned int i = 0; i < subjects->n; i++) {

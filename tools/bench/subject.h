@@ -30,6 +30,7 @@ struct guest {
 	unsigned int memory_mib, vcpus;
 	const char *disk, *tap; /* NULL: none */
 	bool metrics;		/* of mote: with stages and boot timer */
+	bool timing;		/* of `mote run`: print what took how long, and not the command's output */
 };
 
 struct subject_kind {
@@ -50,7 +51,7 @@ struct subject {
 	const char *container; /* name for a container and its cgroup */
 };
 
-#define SUBJECTS_MAX (1 + BENCH_PEERS_MAX)
+#define SUBJECTS_MAX (2 + BENCH_PEERS_MAX)
 
 struct subjects {
 	struct subject all[SUBJECTS_MAX];
@@ -71,6 +72,7 @@ int subjects_leave_out(struct subjects *subjects, unsigned int i, struct bench_r
 		       const struct error *why, struct error *err);
 
 bool subject_is_mote(const struct subject *subject);
+bool subject_is_mote_run(const struct subject *subject);
 
 /* When mote-vmm reached its stages, as ns of CLOCK_MONOTONIC; 0: not. Of the run before. */
 struct mote_stages {

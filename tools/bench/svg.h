@@ -9,10 +9,10 @@
 #include "vmm/error.h"
 
 #define SVG_WIDTH  1200
-#define SVG_LEFT   220 /* of the plot; names stand before it */
+#define SVG_LEFT   250 /* of the plot; names stand before it */
 #define SVG_RIGHT  1100
 #define SVG_CHAR   7.25 /* width of a character of monospace text, generously */
-#define SVG_COLUMNS 28 /* characters of a name before the plot */
+#define SVG_COLUMNS 32 /* characters of a name before the plot */
 
 struct svg {
 	FILE *out; /* for what is drawn; its length comes to be known at the end */

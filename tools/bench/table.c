@@ -128,7 +128,14 @@ static int set_percentiles(struct grid *grid, size_t row, const struct bench_sub
 	return ret;
 }
 
-/* Of the figures that vary: the others were said. */
+static bool varies(const struct bench_summary *s)
+{
+	char low[BENCH_NUMBER_MAX], high[BENCH_NUMBER_MAX];
+
+	return strcmp(bench_number(low, s->min), bench_number(high, s->max)) != 0;
+}
+
+/* Of the figures that vary to the digits that are shown: the others were said. */
 static int print_percentiles(const struct bench_result *result, FILE *out, struct error *err)
 {
 	static const char *const headings[] = { "", "", "rounds", "min", "p50", "p90", "p99", "max" };
@@ -147,7 +154,7 @@ static int print_percentiles(const struct bench_result *result, FILE *out, struc
 			struct bench_summary s = { 0 };
 
 			ret = bench_summarize(&s, figure->values, figure->n_values, err);
-			if (ret == 0 && s.min < s.max)
+			if (ret == 0 && varies(&s))
 				ret = set_percentiles(&grid, row++, subject, figure, &s, err);
 		}
 	}
@@ -194,8 +201,8 @@ int bench_group_line(const struct bench_subject *subject, const struct bench_gro
 	return bench_text_end(out, text, err);
 }
 
-/* A list in lines that a terminal has room for, broken behind commas, the later ones indented. */
-static void print_folded(const char *text, FILE *out)
+/* A list in lines that a terminal has room for, broken behind commas, the later ones indented by two. */
+static void print_folded(const char *text, size_t indent, FILE *out)
 {
 	size_t used = 0;
 
@@ -207,13 +214,12 @@ static void print_folded(const char *text, FILE *out)
 
 		snprintf(item, sizeof(item), "%.*s", (int)length, text);
 		width = bench_text_width(item);
-		if (used && used + 1 + width > GRID_WIDTH) {
-			fputs("\n    ", out);
-			used = 4;
-		} else {
-			fputs(used ? " " : "  ", out);
-			used += used ? 1 : 2;
-		}
+		if (used == 0)
+			used = (size_t)fprintf(out, "%*s", (int)indent, "");
+		else if (used + 1 + width <= GRID_WIDTH)
+			used += (size_t)fprintf(out, " ");
+		else
+			used = (size_t)fprintf(out, "\n%*s", (int)indent + 2, "") - 1;
 		fputs(item, out);
 		used += width;
 		text += length + (comma != NULL);
@@ -228,21 +234,27 @@ static int print_group(const struct bench_subject *subject, const struct bench_g
 	int ret = bench_group_line(subject, group, &text, err);
 
 	if (ret == 0)
-		print_folded(text, out);
+		print_folded(text, 2, out);
 	return ret;
 }
 
 static int print_head(const struct bench_result *result, FILE *out, struct error *err)
 {
-	cleanup_free char *host = NULL, *options = NULL;
+	cleanup_free char *host = NULL, *options = NULL, *line = NULL;
 	int ret = bench_host_line(result, &host, err);
 
 	if (ret == 0)
 		ret = bench_options_line(result, &options, err);
-	if (ret == 0)
-		fprintf(out, "%s: %s\n%s\nMedian (minimum to maximum); ratios of the same round.\n\n",
-			result->what, options, host);
-	return ret;
+	if (ret == 0 && asprintf(&line, "%s: %s", result->what, options) < 0) {
+		line = NULL;
+		ret = error_sys(err, ENOMEM, "table");
+	}
+	if (ret < 0)
+		return ret;
+	print_folded(line, 0, out);
+	print_folded(host, 0, out);
+	fputs("Median (minimum to maximum); ratios of the same round.\n\n", out);
+	return 0;
 }
 
 int bench_table(const struct bench_result *result, FILE *out, struct error *err)

@@ -7,6 +7,8 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 
 #include "tools/bench/launch.h"
@@ -104,7 +106,7 @@ static int make_command(struct launch_argv *argv, const char *run, const char *b
 	return rc == 0 ? add_options(argv, o, err) : rc;
 }
 
-/* Run it with stdout into fd; stderr is ours. Its end is waited for, whatever signal we get. */
+/* Run it with stdout into fd; stderr is ours. It ends with us. */
 static int run(const struct launch_argv *argv, int fd, struct error *err)
 {
 	int status = 0;
@@ -114,6 +116,7 @@ static int run(const struct launch_argv *argv, int fd, struct error *err)
 		return error_sys(err, errno, "fork");
 	if (pid == 0) {
 		dup2(fd, STDOUT_FILENO);
+		prctl(PR_SET_PDEATHSIG, SIGTERM);
 		execv(argv->args[0], argv->args);
 		_exit(127);
 	}

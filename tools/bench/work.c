@@ -31,7 +31,8 @@ int bench_add_subjects(struct bench *bench, struct error *err)
 	for (unsigned int i = 0; i < bench->subjects->n; i++) {
 		const struct subject *s = &bench->subjects->all[i];
 
-		if (!bench_subject_add(bench->result, s->kind->name, s->version, !subject_is_mote(s), err))
+		if (!bench_subject_add(bench->result, s->kind->name, s->version,
+				       !subject_is_mote(s) && !subject_is_mote_run(s), err))
 			return -err->errnum;
 	}
 	return 0;

@@ -18,6 +18,13 @@ struct api_actions {
 	int (*resume)(void *context, struct error *err);
 	int (*flush_metrics)(void *context, struct error *err);
 	int (*ctrl_alt_del)(void *context, struct error *err);
+	/* What is set of the limits of a device that is there; the rest stays. */
+	int (*limit_drive)(void *context, const char *id, const struct config_rate_limiter *limits,
+			   struct error *err);
+	/* Its image may have another size now. path: its name, for errors. */
+	int (*look_at_drive)(void *context, const char *id, const char *path, struct error *err);
+	int (*limit_net)(void *context, const char *id, const struct config_rate_limiter *rx,
+			 const struct config_rate_limiter *tx, struct error *err);
 	int (*open_log)(void *context, const struct config_logger *logger, struct error *err);
 	int (*open_metrics)(void *context, const struct config_metrics *metrics, struct error *err);
 };

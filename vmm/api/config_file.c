@@ -57,6 +57,11 @@ static int parse_vsock(void *config, json_t *value, struct error *err)
 	return config_json_vsock(&((struct config *)config)->vsock, value, err);
 }
 
+static int parse_mmds(void *config, json_t *value, struct error *err)
+{
+	return config_json_mmds(&((struct config *)config)->mmds, value, err);
+}
+
 static int parse_entropy(void *config, json_t *value, struct error *err)
 {
 	return config_json_entropy(&((struct config *)config)->entropy, value, err);
@@ -97,6 +102,7 @@ static const struct field sections[] = {
 	{ FIELD_ARRAY("drives", parse_drive) },
 	{ FIELD_ARRAY("network-interfaces", parse_net) },
 	{ FIELD_WHOLE("vsock", parse_vsock) },
+	{ FIELD_WHOLE("mmds-config", parse_mmds) },
 	{ FIELD_WHOLE("entropy", parse_entropy) },
 	{ FIELD_WHOLE("balloon", parse_balloon) },
 	{ FIELD_WHOLE("serial", parse_serial) },
@@ -104,7 +110,6 @@ static const struct field sections[] = {
 	{ FIELD_WHOLE("metrics", parse_metrics) },
 	{ FIELD_WHOLE("cpu-config", parse_unsupported) },
 	{ FIELD_WHOLE("memory-hotplug", parse_unsupported) },
-	{ FIELD_WHOLE("mmds-config", parse_unsupported) },
 	{ FIELD_WHOLE("pmem", parse_unsupported) },
 };
 
@@ -158,14 +163,20 @@ static void cleanup_json(json_t **json)
 	json_decref(*json);
 }
 
-static int load(struct config *config, const char *path, json_t **root, struct error *err)
+int config_json_read(const char *path, json_t **root, struct error *err)
 {
 	cleanup_free char *text = NULL;
 	size_t length = 0;
 	int ret = read_file(path, &text, &length, err);
 
-	if (!ret)
-		ret = config_json_text(root, text, length, err);
+	*root = NULL;
+	return ret < 0 ? ret : config_json_text(root, text, length, err);
+}
+
+static int load(struct config *config, const char *path, json_t **root, struct error *err)
+{
+	int ret = config_json_read(path, root, err);
+
 	if (!ret)
 		ret = fields_parse(sections, ARRAY_SIZE(sections), config, *root, err);
 	return ret;

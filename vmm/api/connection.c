@@ -335,7 +335,7 @@ void api_connection_received(struct api_connection *c, size_t n, uint64_t now_ns
 
 size_t api_connection_output(const struct api_connection *c, const char **at)
 {
-	*at = c->output + c->out_sent;
+	*at = c->output ? c->output + c->out_sent : NULL;
 	return c->out_length - c->out_sent;
 }
 

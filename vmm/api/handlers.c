@@ -136,6 +136,73 @@ int api_put_net(struct api *api, const char *id, json_t *body, UNUSED json_t **o
 	return rc;
 }
 
+static int patch_drive(struct api *api, const char *id, const struct config_drive *patch, struct error *err)
+{
+	struct config_drive *drive = config_find_drive(api->config, id);
+
+	if (!drive)
+		return error_set(err, ENOENT, "drive: there is none with the drive_id \"%s\"", id);
+	/* The filter of the thread that a guest may have broken lets it open no file. */
+	if (patch->path_on_host && strcmp(patch->path_on_host, drive->path_on_host) != 0)
+		return error_set(err, EOPNOTSUPP,
+				 "drive: path_on_host: another image is not supported by this version yet");
+	int rc = 0;
+
+	if (patch->path_on_host)
+		rc = api->actions->look_at_drive(api->context, id, drive->path_on_host, err);
+	if (rc == 0)
+		rc = api->actions->limit_drive(api->context, id, &patch->rate_limiter, err);
+
+	if (rc == 0)
+		config_update_limiter(&drive->rate_limiter, &patch->rate_limiter);
+	return rc;
+}
+
+int api_patch_drive(struct api *api, const char *id, json_t *body, UNUSED json_t **out, struct error *err)
+{
+	struct config_drive patch = { 0 };
+
+	if (config_json_drive_patch(&patch, body, err) < 0)
+		return error_wrap(err, "drive");
+	int rc = check_id("drive: drive_id", id, patch.drive_id, err);
+
+	if (rc == 0)
+		rc = patch_drive(api, id, &patch, err);
+	config_drive_release(&patch);
+	return rc;
+}
+
+static int patch_net(struct api *api, const char *id, const struct config_net *patch, struct error *err)
+{
+	struct config_net *net = config_find_net(api->config, id);
+
+	if (!net)
+		return error_set(err, ENOENT, "network-interface: there is none with the iface_id \"%s\"",
+				 id);
+	int rc = api->actions->limit_net(api->context, id, &patch->rx_rate_limiter,
+					 &patch->tx_rate_limiter, err);
+
+	if (rc == 0) {
+		config_update_limiter(&net->rx_rate_limiter, &patch->rx_rate_limiter);
+		config_update_limiter(&net->tx_rate_limiter, &patch->tx_rate_limiter);
+	}
+	return rc;
+}
+
+int api_patch_net(struct api *api, const char *id, json_t *body, UNUSED json_t **out, struct error *err)
+{
+	struct config_net patch = { 0 };
+
+	if (config_json_net_patch(&patch, body, err) < 0)
+		return error_wrap(err, "network-interface");
+	int rc = check_id("network-interface: iface_id", id, patch.iface_id, err);
+
+	if (rc == 0)
+		rc = patch_net(api, id, &patch, err);
+	config_net_release(&patch);
+	return rc;
+}
+
 int api_put_vsock(struct api *api, UNUSED const char *id, json_t *body, UNUSED json_t **out,
 		  struct error *err)
 {

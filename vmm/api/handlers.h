@@ -23,6 +23,8 @@ int api_put_metrics(struct api *api, const char *id, json_t *body, json_t **out,
 int api_put_net(struct api *api, const char *id, json_t *body, json_t **out, struct error *err);
 int api_put_serial(struct api *api, const char *id, json_t *body, json_t **out, struct error *err);
 int api_put_vsock(struct api *api, const char *id, json_t *body, json_t **out, struct error *err);
+int api_patch_drive(struct api *api, const char *id, json_t *body, json_t **out, struct error *err);
+int api_patch_net(struct api *api, const char *id, json_t *body, json_t **out, struct error *err);
 int api_patch_machine(struct api *api, const char *id, json_t *body, json_t **out, struct error *err);
 int api_patch_vm(struct api *api, const char *id, json_t *body, json_t **out, struct error *err);
 

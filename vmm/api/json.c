@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "vmm/api/json.h"
 
+#include <arpa/inet.h>
 #include <ctype.h>
 #include <errno.h>
 #include <inttypes.h>
@@ -225,6 +226,26 @@ int config_json_drive(struct config_drive *out, json_t *object, struct error *er
 	return ret;
 }
 
+int config_json_drive_patch(struct config_drive *out, json_t *object, struct error *err)
+{
+	static const struct field fields[] = {
+		{ FIELD_STRING("drive_id", struct config_drive, drive_id, 1, CONFIG_ID_MAX,
+			       check_id),
+		  .required = true },
+		{ FIELD_PATH("path_on_host", struct config_drive, path_on_host) },
+		{ FIELD_PARSED("rate_limiter", struct config_drive, rate_limiter, parse_limiter) },
+	};
+	struct config_drive fresh = { 0 };
+	int ret = fields_parse(fields, ARRAY_SIZE(fields), &fresh, object, err);
+
+	if (ret == 0 && json_object_size(object) == 1)
+		ret = error_set(err, EINVAL, "names nothing to change");
+	config_drive_release(ret < 0 ? &fresh : out);
+	if (ret == 0)
+		*out = fresh;
+	return ret;
+}
+
 static int hex_digit(char c)
 {
 	if (c >= '0' && c <= '9')
@@ -290,6 +311,27 @@ int config_json_net(struct config_net *out, json_t *object, struct error *err)
 	return ret;
 }
 
+int config_json_net_patch(struct config_net *out, json_t *object, struct error *err)
+{
+	static const struct field fields[] = {
+		{ FIELD_STRING("iface_id", struct config_net, iface_id, 1, CONFIG_ID_MAX, check_id),
+		  .required = true },
+		{ FIELD_PARSED("rx_rate_limiter", struct config_net, rx_rate_limiter,
+			       parse_limiter) },
+		{ FIELD_PARSED("tx_rate_limiter", struct config_net, tx_rate_limiter,
+			       parse_limiter) },
+	};
+	struct config_net fresh = { 0 };
+	int ret = fields_parse(fields, ARRAY_SIZE(fields), &fresh, object, err);
+
+	if (ret == 0 && json_object_size(object) == 1)
+		ret = error_set(err, EINVAL, "names nothing to change");
+	config_net_release(ret < 0 ? &fresh : out);
+	if (ret == 0)
+		*out = fresh;
+	return ret;
+}
+
 /* Deprecated by Firecracker: read, and without effect. */
 static int parse_vsock_id(void *member, json_t *value, struct error *err)
 {
@@ -338,6 +380,67 @@ int config_json_vsock(struct config_vsock *out, json_t *object, struct error *er
 	if (ret == 0 && !fresh.uds_path && fresh.n_guest_ports == 0)
 		ret = error_set(err, EINVAL, "missing key \"uds_path\"");
 	config_vsock_release(ret < 0 ? &fresh : out);
+	if (ret == 0)
+		*out = fresh;
+	return ret;
+}
+
+/* RFC 3927 §2.1: the first and the last 256 addresses of 169.254/16 are reserved. */
+static int parse_link_local(void *member, json_t *value, struct error *err)
+{
+	struct config_mmds *mmds = member;
+	struct in_addr address;
+
+	if (!json_is_string(value))
+		return fields_wrong_type("a string", value, err);
+	if (inet_pton(AF_INET, json_string_value(value), &address) != 1)
+		return error_set(err, EINVAL, "\"%.64s\" is not an IPv4 address", json_string_value(value));
+	mmds->ipv4_address = ntohl(address.s_addr);
+	if (mmds->ipv4_address < 0xa9fe0100 || mmds->ipv4_address > 0xa9fefeff)
+		return error_set(err, EINVAL, "\"%s\" is not link-local (169.254.1.0 to 169.254.254.255)",
+				 json_string_value(value));
+	return 0;
+}
+
+static int parse_mmds_interface(void *member, json_t *value, struct error *err)
+{
+	struct config_mmds *mmds = member;
+	const char *id = json_string_value(value);
+
+	if (!id)
+		return fields_wrong_type("a string", value, err);
+	for (unsigned int i = 0; i < mmds->n_network_interfaces; i++)
+		if (strcmp(mmds->network_interfaces[i], id) == 0)
+			return 0;
+	if (mmds->n_network_interfaces == CONFIG_NETS_MAX)
+		return error_set(err, EINVAL, "at most %d are possible", CONFIG_NETS_MAX);
+	char *copy = strdup(id);
+
+	if (!copy)
+		return error_sys(err, ENOMEM, "copy");
+	mmds->network_interfaces[mmds->n_network_interfaces++] = copy;
+	return 0;
+}
+
+int config_json_mmds(struct config_mmds *out, json_t *object, struct error *err)
+{
+	static const char *const versions[] = {
+		[CONFIG_MMDS_V1] = "V1",
+		[CONFIG_MMDS_V2] = "V2",
+		NULL,
+	};
+	static const struct field fields[] = {
+		{ FIELD_NAME("version", struct config_mmds, version, versions) },
+		{ FIELD_ARRAY("network_interfaces", parse_mmds_interface), .required = true },
+		{ FIELD_WHOLE("ipv4_address", parse_link_local) },
+		{ FIELD_BOOL("imds_compat", struct config_mmds, imds_compat) },
+	};
+	struct config_mmds fresh = { .set = true, .ipv4_address = CONFIG_MMDS_IPV4 };
+	int ret = fields_parse(fields, ARRAY_SIZE(fields), &fresh, object, err);
+
+	if (ret == 0 && fresh.n_network_interfaces == 0)
+		ret = error_set(err, EINVAL, "network_interfaces: is empty");
+	config_mmds_release(ret < 0 ? &fresh : out);
 	if (ret == 0)
 		*out = fresh;
 	return ret;

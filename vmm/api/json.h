@@ -22,6 +22,11 @@
 int config_json_text(json_t **root, const char *text, size_t length, struct error *err);
 
 /*
+ * The JSON in path, read and parsed as a config file: a new reference. Errors begin with the cause.
+ */
+int config_json_read(const char *path, json_t **root, struct error *err);
+
+/*
  * config_load_json, and the text that it read as *root: a new reference for the caller, also on
  * error unless it's NULL.
  */
@@ -32,8 +37,12 @@ int config_json_machine(struct config_machine *out, json_t *object, struct error
 /* Only what object says changes. -EINVAL also if it says nothing. */
 int config_json_machine_patch(struct config_machine *out, json_t *object, struct error *err);
 int config_json_drive(struct config_drive *out, json_t *object, struct error *err);
+/* Only drive_id and what changes: path_on_host is NULL, buckets aren't set, if it stays. */
+int config_json_drive_patch(struct config_drive *out, json_t *object, struct error *err);
 int config_json_net(struct config_net *out, json_t *object, struct error *err);
+int config_json_net_patch(struct config_net *out, json_t *object, struct error *err);
 int config_json_vsock(struct config_vsock *out, json_t *object, struct error *err);
+int config_json_mmds(struct config_mmds *out, json_t *object, struct error *err);
 int config_json_entropy(struct config_entropy *out, json_t *object, struct error *err);
 int config_json_balloon(struct config_balloon *out, json_t *object, struct error *err);
 int config_json_serial(struct config_serial *out, json_t *object, struct error *err);

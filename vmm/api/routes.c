@@ -22,8 +22,6 @@ static const char no_pmem[] = "pmem";
 static const char no_snapshots[] = "snapshots";
 static const char no_templates[] = "CPU templates";
 static const char no_unplug[] = "removing devices";
-static const char no_net_limits[] = "rate limiters, which are all that can change in a network interface,";
-static const char no_drive_patch[] = "changing a drive";
 
 static const struct api_route routes[] = {
 	{ "GET", "/", API_ANY_TIME, api_get_instance, NULL },
@@ -35,10 +33,10 @@ static const struct api_route routes[] = {
 	{ "PUT", "/actions", API_ANY_TIME, api_put_action, NULL }, /* each has a rule of its own */
 	{ "PUT", "/boot-source", API_BEFORE_START, api_put_boot_source, NULL },
 	{ "PUT", "/drives/{id}", API_BEFORE_START, api_put_drive, NULL },
-	{ "PATCH", "/drives/{id}", API_AFTER_START, NULL, no_drive_patch },
+	{ "PATCH", "/drives/{id}", API_AFTER_START, api_patch_drive, NULL },
 	{ "DELETE", "/drives/{id}", API_AFTER_START, NULL, no_unplug },
 	{ "PUT", "/network-interfaces/{id}", API_BEFORE_START, api_put_net, NULL },
-	{ "PATCH", "/network-interfaces/{id}", API_AFTER_START, NULL, no_net_limits },
+	{ "PATCH", "/network-interfaces/{id}", API_AFTER_START, api_patch_net, NULL },
 	{ "DELETE", "/network-interfaces/{id}", API_AFTER_START, NULL, no_unplug },
 	{ "PUT", "/vsock", API_BEFORE_START, api_put_vsock, NULL },
 	{ "PUT", "/entropy", API_BEFORE_START, api_put_entropy, NULL },
@@ -122,10 +120,7 @@ static int dispatch(struct api *api, const struct api_request *request, json_t *
 
 	if (rc == 0 && !route->handle)
 		rc = error_set(err, EOPNOTSUPP, "%s %s not supported by this version yet.", route->missing,
-			       route->missing == no_snapshots || route->missing == no_templates ||
-					       route->missing == no_net_limits
-				       ? "are"
-				       : "is");
+			       route->missing == no_snapshots || route->missing == no_templates ? "are" : "is");
 	if (rc == 0)
 		rc = api_check_state(api, route->when, err);
 	if (rc == 0 && request->body && config_json_text(&body, request->body, request->body_length, err) < 0)

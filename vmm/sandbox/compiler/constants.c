@@ -2,6 +2,7 @@
 /* The constants that policies may name. Their values are the same on both architectures. */
 #include <asm/termbits.h>
 #include <linux/falloc.h>
+#include <linux/fs.h>
 #include <linux/futex.h>
 #include <linux/if_tun.h>
 #include <linux/kvm.h>
@@ -30,9 +31,11 @@ static const struct {
 	uint32_t value;
 } constants[] = {
 	CONSTANT(AF_UNIX),
+	CONSTANT(AT_EMPTY_PATH),
 	CONSTANT(AT_FDCWD),
 	CONSTANT(AT_SYMLINK_NOFOLLOW),
 	CONSTANT(CLOCK_MONOTONIC),
+	CONSTANT(BLKGETSIZE64),
 	CONSTANT(EPOLL_CTL_ADD),
 	CONSTANT(EPOLL_CTL_DEL),
 	CONSTANT(EPOLL_CTL_MOD),
