@@ -165,6 +165,7 @@ int guest_memory_map(struct guest_memory *memory, uint64_t gpa, uint64_t len, in
 	    MAP_FAILED)
 		return error_sys(err, errno, "map");
 	madvise(at, len, MADV_DONTDUMP);
+	guest_memory_keep(memory, at, len);
 	return 0;
 }
 
@@ -252,11 +253,16 @@ int64_t guest_memory_discard(struct guest_memory *memory, void *hva, uint64_t le
 void guest_memory_keep(struct guest_memory *memory, void *hva, uint64_t len)
 {
 	struct guest_region *r = region_of(memory, hva);
+	uint8_t *start = hva, *end = start + len;
 
 	if (!r)
 		return;
-	r->kept = hva;
-	r->kept_size = len;
+	if (r->kept_size && r->kept < start)
+		start = r->kept;
+	if (r->kept_size && r->kept + r->kept_size > end)
+		end = r->kept + r->kept_size;
+	r->kept = start;
+	r->kept_size = (uint64_t)(end - start);
 }
 
 bool guest_memory_is_dirty(const struct guest_memory *memory, uint64_t gpa)

@@ -98,7 +98,7 @@ int64_t guest_memory_discard(struct guest_memory *memory, void *hva, uint64_t le
 
 /*
  * [hva, hva + len), page aligned and all of it in one region, is mapped from a file, whose content
- * a discard would bring back: it's left alone from now on. One such range a region.
+ * a discard would bring back: it's left alone from now on, and so is what lies between two such ranges.
  */
 void guest_memory_keep(struct guest_memory *memory, void *hva, uint64_t len);
 

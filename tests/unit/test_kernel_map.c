@@ -203,6 +203,28 @@ static void only_whole_pages_of_ram_are_mapped(void **state)
 	assert_memory_equal(guest_memory_at(&memory, 0x1000, 0x1000), f.code, 0x1000);
 }
 
+/* Else a balloon would bring the file's content back where the guest expects zeroes. */
+static void what_is_mapped_is_not_given_back(void **state)
+{
+	static const uint8_t zeroes[0x1000];
+	struct elf_file f = good_elf();
+
+	(void)state;
+	cleanup_close int fd = file_of(&f, 0644);
+	uint8_t *ram = guest_memory_at(&memory, 0, RAM);
+
+	memset(ram, 0x55, 0x5000);
+	assert_int_equal(guest_memory_map(&memory, 0x3000, 0x1000, fd, 0x2000, NULL), 0);
+	assert_int_equal(guest_memory_map(&memory, 0x1000, 0x1000, fd, 0x2000, NULL), 0);
+	memset(ram + 0x1000, 0x66, 0x1000);
+	assert_int_equal(guest_memory_discard(&memory, ram, 0x5000), 0x2000);
+	assert_memory_equal(ram, zeroes, 0x1000);
+	assert_int_equal(ram[0x1000], 0x66);
+	assert_int_equal(ram[0x2fff], 0x55);
+	assert_memory_equal(ram + 0x3000, f.code, 0x1000);
+	assert_memory_equal(ram + 0x4000, zeroes, 0x1000);
+}
+
 #define WITH_MEMORY(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 
 int main(void)
@@ -214,6 +236,7 @@ int main(void)
 		WITH_MEMORY(kernel_that_is_not_aligned_is_copied),
 		WITH_MEMORY(kernel_in_huge_pages_is_copied),
 		WITH_MEMORY(only_whole_pages_of_ram_are_mapped),
+		WITH_MEMORY(what_is_mapped_is_not_given_back),
 	};
 
 	return cmocka_run_group_tests_name("kernel_map", tests, NULL, NULL);
