@@ -29,7 +29,8 @@ struct config_net *config_find_net(struct config *config, const char *id)
 	return NULL;
 }
 
-void config_update_limiter(struct config_rate_limiter *limiter, const struct config_rate_limiter *update)
+void config_update_limiter(struct config_rate_limiter *limiter,
+			   const struct config_rate_limiter *update)
 {
 	if (update->bandwidth.set)
 		limiter->bandwidth = update->bandwidth;
@@ -37,7 +38,8 @@ void config_update_limiter(struct config_rate_limiter *limiter, const struct con
 		limiter->ops = update->ops;
 }
 
-int config_put_boot_source(struct config *config, struct config_boot_source *boot, struct error *err)
+int config_put_boot_source(struct config *config, struct config_boot_source *boot,
+			   struct error *err)
 {
 	if (config_find_file("boot-source: kernel_image_path", boot->kernel_image_path, err) < 0 ||
 	    (boot->initrd_path &&
@@ -49,7 +51,8 @@ int config_put_boot_source(struct config *config, struct config_boot_source *boo
 	return 0;
 }
 
-int config_put_machine(struct config *config, const struct config_machine *machine, struct error *err)
+int config_put_machine(struct config *config, const struct config_machine *machine,
+		       struct error *err)
 {
 	struct config candidate = *config;
 
@@ -121,7 +124,8 @@ int config_put_vsock(struct config *config, struct config_vsock *vsock, struct e
 	return 0;
 }
 
-int config_put_entropy(struct config *config, const struct config_entropy *entropy, struct error *err)
+int config_put_entropy(struct config *config, const struct config_entropy *entropy,
+		       struct error *err)
 {
 	struct config candidate = *config;
 

@@ -19,8 +19,11 @@ int vm_open_log(const struct config_logger *logger, const char *id, struct error
 	if (!logger->set)
 		return 0;
 	const struct log_options options = {
-		.path = logger->log_path, .level = logger->level, .show_level = logger->show_level,
-		.show_origin = logger->show_log_origin, .id = id,
+		.path = logger->log_path,
+		.level = logger->level,
+		.show_level = logger->show_level,
+		.show_origin = logger->show_log_origin,
+		.id = id,
 	};
 
 	return log_open(&options, err);
@@ -60,7 +63,8 @@ static int flush_metrics(void *context, struct error *err)
 	struct vm *vm = vm_of(context);
 
 	if (vm->metrics.fd < 0)
-		return error_set(err, EINVAL, "metrics: there is no file: it's configured before the start");
+		return error_set(err, EINVAL,
+				 "metrics: there is no file: it's configured before the start");
 	metrics_write(&vm->metrics);
 	return 0;
 }

@@ -144,7 +144,7 @@ static json_t *mmds(const struct mmds *mmds)
 	const struct mmds_counters *c = &mmds->counters;
 	const struct {
 		const char *key;
-		const _Atomic uint64_t *counter;
+		const uint64_t *counter;
 	} all[] = {
 		{ "rx_accepted", &c->rx_accepted },
 		{ "rx_accepted_err", &c->rx_accepted_err },
@@ -164,7 +164,7 @@ static json_t *mmds(const struct mmds *mmds)
 	/* Frames that aren't Ethernet's never come as far as this. */
 	set(object, "rx_bad_eth", 0);
 	for (unsigned int i = 0; i < ARRAY_SIZE(all); i++)
-		set(object, all[i].key, get(all[i].counter));
+		set(object, all[i].key, *all[i].counter);
 	return object;
 }
 

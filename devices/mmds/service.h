@@ -13,7 +13,7 @@
  * There's no socket: frames for the service's address never reach the tap. The guest is hostile, so
  * whatever it sends costs bounded memory and time.
  *
- * Only for the event loop's thread, but for the connections, which their interface's lock protects.
+ * Only for the event loop's thread.
  */
 #ifndef MOTE_DEVICES_MMDS_SERVICE_H
 #define MOTE_DEVICES_MMDS_SERVICE_H
@@ -29,16 +29,16 @@ enum mmds_version {
 	MMDS_V2, /* only with a token */
 };
 
-/* Firecracker's names and meanings. Atomic, as a driver's reset ends connections on its vCPU's thread. */
+/* Firecracker's names and meanings. */
 struct mmds_counters {
-	_Atomic uint64_t rx_accepted;	      /* frames taken from the guest */
-	_Atomic uint64_t rx_accepted_err;     /* of them, those that can't be understood */
-	_Atomic uint64_t rx_accepted_unusual; /* of them, those that are nothing for a connection */
-	_Atomic uint64_t rx_count;	      /* of them, those that were */
-	_Atomic uint64_t rx_no_token, rx_invalid_token; /* GET requests */
-	_Atomic uint64_t tx_bytes, tx_frames, tx_count; /* to the guest; count: TCP segments */
-	_Atomic uint64_t tx_errors;	      /* responses for which there was no memory */
-	_Atomic uint64_t connections_created, connections_destroyed;
+	uint64_t rx_accepted;	      /* frames taken from the guest */
+	uint64_t rx_accepted_err;     /* of them, those that can't be understood */
+	uint64_t rx_accepted_unusual; /* of them, those that are nothing for a connection */
+	uint64_t rx_count;	      /* of them, those that were */
+	uint64_t rx_no_token, rx_invalid_token; /* GET requests */
+	uint64_t tx_bytes, tx_frames, tx_count; /* to the guest; count: TCP segments */
+	uint64_t tx_errors; /* responses for which there was no memory */
+	uint64_t connections_created, connections_destroyed;
 };
 
 struct mmds {

@@ -56,7 +56,7 @@ static int make_room(struct mmds_stack *stack, uint64_t now)
 
 		if (!tcp)
 			return (int)i;
-		if (tcp->state < TCP_TIME_WAIT)
+		if (!tcp_finished(tcp))
 			since = tcp->progress_at + MMDS_EVICTABLE_NS;
 		if (since <= now && since < oldest) {
 			oldest = since;

@@ -6,7 +6,7 @@
 void tcp_open(struct tcp_connection *c, struct mmds *mmds, const struct tcp_segment *syn, uint32_t iss,
 	      uint64_t now)
 {
-	uint16_t mss = syn->mss ? syn->mss : TCP_MSS_DEFAULT;
+	uint16_t mss = syn->mss ? syn->mss : TCP_MSS_ABSENT;
 
 	mss = mss < TCP_MSS_MIN ? TCP_MSS_MIN : mss;
 	*c = (struct tcp_connection){
@@ -151,9 +151,14 @@ static void take_fin(struct tcp_connection *c, const struct tcp_segment *s, uint
 	c->progress_at = now;
 }
 
+bool tcp_finished(const struct tcp_connection *c)
+{
+	return c->state >= TCP_TIME_WAIT || (tcp_ends(c) && c->snd_una == send_end(c));
+}
+
 static void end_if_both_have(struct tcp_connection *c, uint64_t now)
 {
-	if (c->state != TCP_ESTABLISHED || !c->fin_received || c->snd_una != c->out_seq + 1 || c->http.out)
+	if (c->state != TCP_ESTABLISHED || !c->fin_received || !tcp_finished(c))
 		return;
 	c->state = TCP_TIME_WAIT;
 	c->progress_at = now;
@@ -334,7 +339,7 @@ void tcp_tick(struct tcp_connection *c, uint64_t now)
 		return;
 	if (now >= c->progress_at + idle_ns(c))
 		give_up(c, now);
-	else if (c->retry_at && now >= c->retry_at)
+	if (c->state < TCP_BROKEN && c->retry_at && now >= c->retry_at)
 		retry(c, now);
 	set_timer(c, now);
 }

@@ -22,7 +22,7 @@
 
 #define TCP_WINDOW	  4096 /* bytes that are taken at once, if any */
 #define TCP_MSS_MAX	  1460 /* of IPv4 on Ethernet; also what the peer is told */
-#define TCP_MSS_DEFAULT	  536  /* RFC 9293 §3.7.1 */
+#define TCP_MSS_ABSENT	  536  /* RFC 9293 §3.7.1 */
 #define TCP_MSS_MIN	  28   /* of an MTU of 68 */
 #define TCP_RTO_NS	  (1000 * 1000000ull) /* doubled with each retry */
 #define TCP_RTO_MAX_NS	  (16 * TCP_RTO_NS)
@@ -73,6 +73,9 @@ bool tcp_input(struct tcp_connection *c, const struct tcp_segment *segment, uint
 /* The next segment to send, if there's one. It counts as sent. */
 bool tcp_output(struct tcp_connection *c, struct tcp_segment *segment, uint64_t now);
 bool tcp_has_output(const struct tcp_connection *c);
+
+/* All was said and has arrived, and so has our FIN: nothing is lost if it's dropped. */
+bool tcp_finished(const struct tcp_connection *c);
 
 /* When tcp_tick has something to do. */
 uint64_t tcp_deadline(const struct tcp_connection *c);

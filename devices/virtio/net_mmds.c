@@ -12,15 +12,34 @@
 
 struct net_mmds {
 	struct mmds_stack stack;
+	bool was_reset; /* by the driver: its connections are to be dropped */
 	int timer_fd;
 	uint64_t timer_at; /* when it rings; UINT64_MAX = never */
 	struct loop_source timer;
 };
 
-/* On the event loop's thread: a timer for nothing does no harm, so none is ever stopped elsewhere. */
+/*
+ * A driver's reset comes from a vCPU's thread, which may neither free memory nor set timers (the C
+ * library would make system calls that its rules forbid). So it only leaves word.
+ */
+void net_mmds_reset(struct virtio_net *net)
+{
+	if (net->mmds)
+		net->mmds->was_reset = true;
+}
+
+/* The loop's thread, before it does anything else with it. */
+static struct mmds_stack *stack_of(struct net_mmds *mmds)
+{
+	if (mmds->was_reset)
+		mmds_stack_reset(&mmds->stack);
+	mmds->was_reset = false;
+	return &mmds->stack;
+}
+
 static void set_timer(struct net_mmds *mmds)
 {
-	uint64_t at = mmds_stack_deadline(&mmds->stack);
+	uint64_t at = mmds_stack_deadline(stack_of(mmds));
 	struct itimerspec when = { 0 };
 
 	if (at == mmds->timer_at)
@@ -42,7 +61,7 @@ static void on_timer(struct loop_source *source, uint32_t events)
 	pthread_mutex_lock(&net->dev.lock);
 	if (read(source->fd, &expired, sizeof(expired)) == sizeof(expired)) {
 		net->mmds->timer_at = UINT64_MAX;
-		mmds_stack_tick(&net->mmds->stack, monotonic_ns());
+		mmds_stack_tick(stack_of(net->mmds), monotonic_ns());
 		if (!net->rx.stalled && net_mmds_waits(net))
 			virtio_device_kick(&net->dev, VIRTIO_NET_RX);
 		set_timer(net->mmds);
@@ -58,6 +77,7 @@ int net_mmds_open(struct virtio_net *net, struct mmds *service, uint32_t ip, str
 		return error_sys(err, ENOMEM, "mmds");
 	net->mmds = mmds;
 	mmds_stack_init(&mmds->stack, service, ip);
+	mmds->was_reset = false;
 	mmds->timer = (struct loop_source){ 0 };
 	mmds->timer_at = UINT64_MAX;
 	mmds->timer_fd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
@@ -75,12 +95,6 @@ void net_mmds_close(struct virtio_net *net)
 	mmds_stack_reset(&net->mmds->stack);
 	free(net->mmds);
 	net->mmds = NULL;
-}
-
-void net_mmds_reset(struct virtio_net *net)
-{
-	if (net->mmds)
-		mmds_stack_reset(&net->mmds->stack);
 }
 
 bool net_mmds_take(struct virtio_net *net, const struct virtqueue_chain *chain,
@@ -103,7 +117,7 @@ bool net_mmds_take(struct virtio_net *net, const struct virtqueue_chain *chain,
 	/* The rest, once: the guest may be changing it. */
 	if (len > n && len <= sizeof(frame))
 		iov_read(chain->iov, chain->n_readable, NET_HEADER_SIZE + n, frame + n, len - n);
-	mmds_stack_input(&net->mmds->stack, frame, len, &offload, monotonic_ns());
+	mmds_stack_input(stack_of(net->mmds), frame, len, &offload, monotonic_ns());
 	return true;
 }
 
@@ -115,7 +129,7 @@ bool net_mmds_read(struct virtio_net *net)
 
 	if (!net_mmds_waits(net))
 		return false;
-	len = mmds_stack_output(&net->mmds->stack, packet + NET_HEADER_SIZE, monotonic_ns());
+	len = mmds_stack_output(stack_of(net->mmds), packet + NET_HEADER_SIZE, monotonic_ns());
 	set_timer(net->mmds);
 	if (len == 0)
 		return false;
@@ -129,7 +143,7 @@ bool net_mmds_read(struct virtio_net *net)
 
 bool net_mmds_waits(const struct virtio_net *net)
 {
-	return net->mmds && mmds_stack_has_output(&net->mmds->stack);
+	return net->mmds && mmds_stack_has_output(stack_of(net->mmds));
 }
 
 void net_mmds_deliver(struct virtio_net *net)

@@ -104,8 +104,8 @@ void net_rx_unwind(struct virtio_net *net);
 void net_rx_reset(struct virtio_net *net);
 
 /*
- * The metadata service (devices/mmds), all no-ops without it. It lives on the event loop's thread, but
- * for open, close and reset.
+ * The metadata service (devices/mmds), all no-ops without it. Only for the
+ * event loop's thread, but for reset.
  */
 int net_mmds_open(struct virtio_net *net, struct mmds *service, uint32_t ip, struct error *err);
 void net_mmds_close(struct virtio_net *net);

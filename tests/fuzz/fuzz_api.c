@@ -77,15 +77,23 @@ static int open_metrics(void *context, const struct config_metrics *metrics, str
 }
 
 static const struct api_actions actions = {
-	.state = state, .start = start, .pause = pause_vm, .resume = when_started,
-	.flush_metrics = when_started, .ctrl_alt_del = when_started,
-	.limit_drive = limit_drive, .look_at_drive = look_at_drive, .limit_net = limit_net, .open_log = open_log,
+	.state = state,
+	.start = start,
+	.pause = pause_vm,
+	.resume = when_started,
+	.flush_metrics = when_started,
+	.ctrl_alt_del = when_started,
+	.limit_drive = limit_drive,
+	.look_at_drive = look_at_drive,
+	.limit_net = limit_net,
+	.open_log = open_log,
 	.open_metrics = open_metrics,
 };
 
 static void handle(void *context, const struct api_request *request, struct api_response *response)
 {
-	must(request->body_length <= BODY_MAX && (request->body_length > 0) == (request->body != NULL));
+	must(request->body_length <= BODY_MAX &&
+	     (request->body_length > 0) == (request->body != NULL));
 	api_handle(context, request, response);
 	must(response->status == 200 || response->status == 204 || response->status == 400);
 	must((response->status == 204) == (response->body == NULL));

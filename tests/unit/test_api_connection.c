@@ -31,7 +31,9 @@ static void handle(void *context, const struct api_request *r, struct api_respon
 	snprintf(w->log + used, sizeof(w->log) - used, "%s %s%s%.*s\n", r->method, r->path,
 		 r->body ? " " : "", r->body ? (int)r->body_length : 0, r->body ? r->body : "");
 	w->n++;
-	response->status = strcmp(r->method, "PUT") == 0 ? 204 : strcmp(r->path, "/bad") == 0 ? 400 : 200;
+	response->status = strcmp(r->method, "PUT") == 0  ? 204
+			   : strcmp(r->path, "/bad") == 0 ? 400
+							  : 200;
 	if (response->status == 204)
 		return;
 	response->body = malloc(16);
@@ -82,17 +84,19 @@ static void give(struct world *w, const char *text, size_t piece)
 #define OK(n)	     HEAD("200 OK") "keep-alive" JSON("7") "{\"n\":" n "}"
 #define NO_CONTENT   HEAD("204 No Content") "keep-alive\r\n\r\n"
 #define GO_ON	     "HTTP/1.1 100 Continue\r\n\r\n"
-#define FAULT(status, length, text) HEAD(status) "close" JSON(length) "{\"fault_message\":\"" text "\"}"
+#define FAULT(status, length, text)                                                                \
+	HEAD(status) "close" JSON(length) "{\"fault_message\":\"" text "\"}"
 
 static void whole_at_any_split(void **state)
 {
-	static const char requests[] = "GET / HTTP/1.1\r\nHost: x\r\n\r\n"
-				       "PUT /a HTTP/1.1\r\nContent-Length: 5\r\nContent-Type: x\r\n\r\nhello"
-				       "PATCH /bad HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n"
-				       "3\r\nabc\r\n2;x=y\r\nde\r\n0\r\nA: b\r\n\r\n"
-				       "\r\nGET http://localhost/b/c?d HTTP/1.1\r\n\r\n";
-	static const char answers[] = OK("1") NO_CONTENT HEAD("400 Bad Request") "keep-alive" JSON("7")
-		"{\"n\":3}" OK("4");
+	static const char requests[] =
+		"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
+		"PUT /a HTTP/1.1\r\nContent-Length: 5\r\nContent-Type: x\r\n\r\nhello"
+		"PATCH /bad HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n"
+		"3\r\nabc\r\n2;x=y\r\nde\r\n0\r\nA: b\r\n\r\n"
+		"\r\nGET http://localhost/b/c?d HTTP/1.1\r\n\r\n";
+	static const char answers[] = OK("1")
+		NO_CONTENT HEAD("400 Bad Request") "keep-alive" JSON("7") "{\"n\":3}" OK("4");
 	struct world w;
 
 	(void)state;
@@ -158,12 +162,14 @@ static void expectations(void **state)
 	api_connection_release(&w.c);
 
 	begin(&w, 100); /* the body comes with it */
-	give(&w, "PUT /a HTTP/1.1\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\nhi", SIZE_MAX);
+	give(&w, "PUT /a HTTP/1.1\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\nhi",
+	     SIZE_MAX);
 	assert_string_equal(w.out, GO_ON NO_CONTENT);
 	api_connection_release(&w.c);
 
 	begin(&w, 100); /* too large: said before it is sent */
-	give(&w, "PUT /a HTTP/1.1\r\nExpect: 100-continue\r\nContent-Length: 101\r\n\r\n", SIZE_MAX);
+	give(&w, "PUT /a HTTP/1.1\r\nExpect: 100-continue\r\nContent-Length: 101\r\n\r\n",
+	     SIZE_MAX);
 	assert_string_equal(w.out, FAULT("413 Payload Too Large", "64",
 					 "The request's body is larger than 100 bytes."));
 	api_connection_release(&w.c);
@@ -189,18 +195,22 @@ static void a_body_may_be_as_long_as_the_limit(void **state)
 	(void)state;
 	memset(body, 'x', sizeof(body));
 	body[1000] = 0;
-	snprintf(request, sizeof(request), "PUT /a HTTP/1.1\r\nContent-Length: 1000\r\n\r\n%s", body);
+	snprintf(request, sizeof(request), "PUT /a HTTP/1.1\r\nContent-Length: 1000\r\n\r\n%s",
+		 body);
 	begin(&w, 1000);
 	give(&w, request, 7);
 	assert_string_equal(w.out, NO_CONTENT);
 	assert_int_equal(strlen(w.log), strlen("PUT /a \n") + 1000);
 	/* Chunks: 1000 bytes are taken, one more isn't. */
 	snprintf(request, sizeof(request),
-		 "PUT /a HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n3e8\r\n%s\r\n0\r\n\r\n", body);
+		 "PUT /a HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n3e8\r\n%s\r\n0\r\n\r\n",
+		 body);
 	give(&w, request, 100);
 	assert_string_equal(w.out, NO_CONTENT NO_CONTENT);
 	snprintf(request, sizeof(request),
-		 "PUT /a HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n3e8\r\n%s\r\n1\r\nx\r\n0\r\n\r\n", body);
+		 "PUT /a HTTP/1.1\r\nTransfer-Encoding: "
+		 "chunked\r\n\r\n3e8\r\n%s\r\n1\r\nx\r\n0\r\n\r\n",
+		 body);
 	w.out[0] = 0;
 	give(&w, request, 100);
 	assert_string_equal(w.out, FAULT("413 Payload Too Large", "65",
@@ -215,13 +225,16 @@ static void what_is_not_http_is_told_so_and_is_the_last(void **state)
 	static const struct {
 		const char *request, *answer;
 	} cases[] = {
-		{ "HELLO\r\n\r\n", FAULT("400 Bad Request", "50", "Not HTTP: invalid HTTP method.") },
+		{ "HELLO\r\n\r\n",
+		  FAULT("400 Bad Request", "50", "Not HTTP: invalid HTTP method.") },
 		{ "GET\r\n\r\n", NULL },
 		{ "PUT /a HTTP/1.1\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nx", NULL },
 		{ "PUT /a HTTP/1.1\r\nContent-Length: -1\r\n\r\n", NULL },
 		{ "PUT /a HTTP/1.1\r\nContent-Length: 99999999999999999999999\r\n\r\n", NULL },
 		/* Two lengths: whose request would follow is anybody's guess. */
-		{ "PUT /a HTTP/1.1\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", NULL },
+		{ "PUT /a HTTP/1.1\r\nContent-Length: 3\r\nTransfer-Encoding: "
+		  "chunked\r\n\r\n0\r\n\r\n",
+		  NULL },
 		{ "PUT /a HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n", NULL },
 	};
 	struct world w;
@@ -234,7 +247,8 @@ static void what_is_not_http_is_told_so_and_is_the_last(void **state)
 		assert_int_equal(w.n, 0);
 		if (cases[i].answer)
 			assert_string_equal(w.out, cases[i].answer);
-		assert_memory_equal(w.out, "HTTP/1.1 400 Bad Request\r\nServer: mote\r\nConnection: close", 57);
+		assert_memory_equal(
+			w.out, "HTTP/1.1 400 Bad Request\r\nServer: mote\r\nConnection: close", 57);
 		assert_non_null(strstr(w.out, "{\"fault_message\":\"Not HTTP: "));
 		assert_int_equal(w.c.phase, API_DRAINING);
 		w.now_ns += 1 * S;
@@ -247,7 +261,8 @@ static void what_is_not_http_is_told_so_and_is_the_last(void **state)
 
 static void only_version_1_is_spoken(void **state)
 {
-	static const char *const requests[] = { "GET / HTTP/2.0\r\n\r\n", "GET / HTTP/0.9\r\n\r\n", "GET /\r\n\r\n" };
+	static const char *const requests[] = { "GET / HTTP/2.0\r\n\r\n", "GET / HTTP/0.9\r\n\r\n",
+						"GET /\r\n\r\n" };
 	struct world w;
 
 	(void)state;
@@ -287,7 +302,9 @@ static void targets_and_headers_have_limits(void **state)
 	give(&w, "GET / HTTP/1.1\r\n", SIZE_MAX);
 	for (int i = 0; i < 100 && w.c.phase == API_OPEN; i++)
 		for (int k = 0; k < 16 && w.c.phase == API_OPEN; k++)
-			give(&w, "Abcdefghijklmnopqrstuvwxyz: ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789\r\n", SIZE_MAX);
+			give(&w,
+			     "Abcdefghijklmnopqrstuvwxyz: ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789\r\n",
+			     SIZE_MAX);
 	assert_memory_equal(w.out, "HTTP/1.1 400 ", 13);
 	api_connection_release(&w.c);
 }
@@ -362,7 +379,9 @@ static void other_protocols_are_not_spoken(void **state)
 
 	(void)state;
 	begin(&w, 100);
-	give(&w, "GET / HTTP/1.1\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\nGET /b HTTP/1.1\r\n\r\n", SIZE_MAX);
+	give(&w,
+	     "GET / HTTP/1.1\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\nGET /b HTTP/1.1\r\n\r\n",
+	     SIZE_MAX);
 	assert_string_equal(w.log, "GET /\nGET /b\n");
 	api_connection_release(&w.c);
 	begin(&w, 100);

@@ -111,10 +111,16 @@ static int open_metrics(void *context, const struct config_metrics *metrics, str
 }
 
 static const struct api_actions actions = {
-	.state = state_of, .start = start, .pause = pause_vm, .resume = resume_vm,
-	.flush_metrics = flush, .ctrl_alt_del = ctrl_alt_del, .limit_drive = limit_drive,
+	.state = state_of,
+	.start = start,
+	.pause = pause_vm,
+	.resume = resume_vm,
+	.flush_metrics = flush,
+	.ctrl_alt_del = ctrl_alt_del,
+	.limit_drive = limit_drive,
 	.look_at_drive = look_at_drive,
-	.limit_net = limit_net, .open_log = open_log,
+	.limit_net = limit_net,
+	.open_log = open_log,
 	.open_metrics = open_metrics,
 };
 
@@ -146,11 +152,13 @@ static const char *ask(struct fake *f, const char *text)
 	return answer;
 }
 
-#define refused(f, text, message) assert_string_equal(ask(f, text), "400 {\"fault_message\":\"" message "\"}")
-#define done(f, text)		  assert_string_equal(ask(f, text), "204")
+#define refused(f, text, message)                                                                  \
+	assert_string_equal(ask(f, text), "400 {\"fault_message\":\"" message "\"}")
+#define done(f, text) assert_string_equal(ask(f, text), "204")
 
-#define BOOT	  "{\"kernel_image_path\": \"/dev/null\"}"
-#define DRIVE(id) "{\"drive_id\": \"" id "\", \"path_on_host\": \"/dev/null\", \"is_root_device\": false}"
+#define BOOT "{\"kernel_image_path\": \"/dev/null\"}"
+#define DRIVE(id)                                                                                  \
+	"{\"drive_id\": \"" id "\", \"path_on_host\": \"/dev/null\", \"is_root_device\": false}"
 #define NET(id)	  "{\"iface_id\": \"" id "\", \"host_dev_name\": \"tap" id "\"}"
 #define ACT(name) "PUT /actions {\"action_type\": \"" name "\"}"
 
@@ -160,13 +168,16 @@ static void what_there_is_can_be_asked_for(void **state)
 
 	(void)state;
 	begin(&f);
-	assert_string_equal(ask(&f, "GET /"), "200 {\"app_name\":\"mote\",\"id\":\"vm-1\",\"state\":\"Not started\","
-					      "\"vmm_version\":\"" MOTE_VERSION "\"}");
+	assert_string_equal(ask(&f, "GET /"),
+			    "200 {\"app_name\":\"mote\",\"id\":\"vm-1\",\"state\":\"Not started\","
+			    "\"vmm_version\":\"" MOTE_VERSION "\"}");
 	f.state = VM_STATE_RUNNING;
 	assert_non_null(strstr(ask(&f, "GET /"), "\"state\":\"Running\""));
 	f.state = VM_STATE_PAUSED;
 	assert_non_null(strstr(ask(&f, "GET /"), "\"state\":\"Paused\""));
-	assert_string_equal(ask(&f, "GET /version"), "200 {\"firecracker_version\":\"1.16.1\",\"mote_version\":\"" MOTE_VERSION "\"}");
+	assert_string_equal(
+		ask(&f, "GET /version"),
+		"200 {\"firecracker_version\":\"1.16.1\",\"mote_version\":\"" MOTE_VERSION "\"}");
 	assert_string_equal(ask(&f, "GET /machine-config"),
 			    "200 {\"vcpu_count\":1,\"mem_size_mib\":128,\"smt\":false,"
 			    "\"track_dirty_pages\":false,\"huge_pages\":\"None\"}");
@@ -192,12 +203,14 @@ static void every_object_reaches_the_config(void **state)
 	assert_false(f.config.machine.smt);
 	done(&f, "PUT /drives/a " DRIVE("a"));
 	done(&f, "PUT /drives/b " DRIVE("b"));
-	done(&f, "PUT /drives/a {\"drive_id\": \"a\", \"path_on_host\": \"/dev/zero\", \"is_root_device\": true}");
+	done(&f, "PUT /drives/a {\"drive_id\": \"a\", \"path_on_host\": \"/dev/zero\", "
+		 "\"is_root_device\": true}");
 	assert_int_equal(f.config.n_drives, 2);
 	assert_string_equal(f.config.drives[0].path_on_host, "/dev/zero");
 	done(&f, "PUT /network-interfaces/x " NET("x"));
 	done(&f, "PUT /network-interfaces/y " NET("y"));
-	done(&f, "PUT /network-interfaces/y {\"iface_id\": \"y\", \"host_dev_name\": \"t\", \"mtu\": 1400}");
+	done(&f, "PUT /network-interfaces/y {\"iface_id\": \"y\", \"host_dev_name\": \"t\", "
+		 "\"mtu\": 1400}");
 	assert_int_equal(f.config.n_nets, 2);
 	assert_int_equal(f.config.nets[1].mtu, 1400);
 	done(&f, "PUT /vsock {\"guest_cid\": 3, \"uds_path\": \"a\"}");
@@ -215,7 +228,8 @@ static void every_object_reaches_the_config(void **state)
 		"200 {\"boot-source\":{\"kernel_image_path\":\"/dev/null\"},"
 		"\"machine-config\":{\"vcpu_count\":1,\"mem_size_mib\":64,\"smt\":false,"
 		"\"track_dirty_pages\":false,\"huge_pages\":\"None\"},"
-		"\"drives\":[{\"drive_id\":\"a\",\"path_on_host\":\"/dev/zero\",\"is_root_device\":true,"
+		"\"drives\":[{\"drive_id\":\"a\",\"path_on_host\":\"/dev/"
+		"zero\",\"is_root_device\":true,"
 		"\"is_read_only\":false,\"cache_type\":\"Unsafe\",\"io_engine\":\"Sync\"},"
 		"{\"drive_id\":\"b\",\"path_on_host\":\"/dev/null\",\"is_root_device\":false,"
 		"\"is_read_only\":false,\"cache_type\":\"Unsafe\",\"io_engine\":\"Sync\"}],"
@@ -225,7 +239,8 @@ static void every_object_reaches_the_config(void **state)
 		"\"serial\":{\"serial_out_path\":\"s\"},"
 		"\"logger\":{\"level\":\"Debug\",\"show_level\":false,\"show_log_origin\":false},"
 		"\"metrics\":{\"metrics_path\":\"m\",\"emit_id\":false},"
-		"\"balloon\":null,\"cpu-config\":null,\"memory-hotplug\":null,\"mmds-config\":null,\"pmem\":[]}");
+		"\"balloon\":null,\"cpu-config\":null,\"memory-hotplug\":null,\"mmds-config\":null,"
+		"\"pmem\":[]}");
 	config_release(&f.config);
 }
 
@@ -233,21 +248,28 @@ static void every_object_reaches_the_config(void **state)
 static void the_config_that_is_told_can_be_read(void **state)
 {
 	static const char text[] =
-		"{\"boot-source\":{\"kernel_image_path\":\"/k\",\"initrd_path\":\"/i\",\"boot_args\":\"\"},"
+		"{\"boot-source\":{\"kernel_image_path\":\"/k\",\"initrd_path\":\"/"
+		"i\",\"boot_args\":\"\"},"
 		"\"machine-config\":{\"vcpu_count\":2,\"mem_size_mib\":64,\"smt\":true,"
 		"\"track_dirty_pages\":true,\"huge_pages\":\"2M\",\"platform\":\"MpTable\"},"
 		"\"drives\":[{\"drive_id\":\"a\",\"path_on_host\":\"/a\",\"is_root_device\":true,"
-		"\"is_read_only\":true,\"partuuid\":\"p\",\"cache_type\":\"Writeback\",\"io_engine\":\"Async\","
-		"\"rate_limiter\":{\"bandwidth\":{\"size\":0,\"one_time_burst\":5,\"refill_time\":1},"
+		"\"is_read_only\":true,\"partuuid\":\"p\",\"cache_type\":\"Writeback\",\"io_"
+		"engine\":\"Async\","
+		"\"rate_limiter\":{\"bandwidth\":{\"size\":0,\"one_time_burst\":5,\"refill_time\":"
+		"1},"
 		"\"ops\":{\"size\":1,\"one_time_burst\":0,\"refill_time\":0}}}],"
 		"\"network-interfaces\":[{\"iface_id\":\"n\",\"host_dev_name\":\"t\","
 		"\"guest_mac\":\"06:00:ac:10:00:02\",\"mtu\":9000}],"
-		"\"vsock\":{\"guest_cid\":4294967294,\"uds_path\":\"/v\",\"guest_ports\":[{\"port\":9,\"fd\":3}]},"
-		"\"entropy\":{\"rate_limiter\":{\"ops\":{\"size\":0,\"one_time_burst\":0,\"refill_time\":0}}},"
+		"\"vsock\":{\"guest_cid\":4294967294,\"uds_path\":\"/"
+		"v\",\"guest_ports\":[{\"port\":9,\"fd\":3}]},"
+		"\"entropy\":{\"rate_limiter\":{\"ops\":{\"size\":0,\"one_time_burst\":0,\"refill_"
+		"time\":0}}},"
 		"\"serial\":{\"rate_limiter\":{\"size\":0,\"one_time_burst\":0,\"refill_time\":0}},"
-		"\"logger\":{\"log_path\":\"/l\",\"level\":\"Off\",\"show_level\":true,\"show_log_origin\":true},"
+		"\"logger\":{\"log_path\":\"/"
+		"l\",\"level\":\"Off\",\"show_level\":true,\"show_log_origin\":true},"
 		"\"metrics\":{\"metrics_path\":\"/m\",\"emit_id\":true},"
-		"\"balloon\":null,\"cpu-config\":null,\"memory-hotplug\":null,\"mmds-config\":null,\"pmem\":[]}";
+		"\"balloon\":null,\"cpu-config\":null,\"memory-hotplug\":null,\"mmds-config\":null,"
+		"\"pmem\":[]}";
 	char path[] = "/tmp/test-api-XXXXXX", want[sizeof(text) + 4];
 	cleanup_close int fd = mkstemp(path);
 	struct error err = { 0 };
@@ -268,13 +290,15 @@ static void bad_bodies_are_refused_and_change_nothing(void **state)
 	static const struct {
 		const char *request, *message;
 	} cases[] = {
-		{ "PUT /boot-source {", "An error occurred when deserializing the json body of a request: "
-					"line 1, column 1: string or '}' expected near end of file" },
+		{ "PUT /boot-source {",
+		  "An error occurred when deserializing the json body of a request: "
+		  "line 1, column 1: string or '}' expected near end of file" },
 		{ "PUT /boot-source []", "boot-source: expected an object, got an array" },
 		{ "PUT /boot-source {}", "boot-source: missing key \\\"kernel_image_path\\\"" },
 		{ "PUT /boot-source {\"kernel_image_path\": \"/nope\"}",
 		  "boot-source: kernel_image_path \\\"/nope\\\": No such file or directory" },
-		{ "PUT /boot-source {\"kernel_image_path\": \"/dev/null\", \"initrd_path\": \"/nope\"}",
+		{ "PUT /boot-source {\"kernel_image_path\": \"/dev/null\", \"initrd_path\": "
+		  "\"/nope\"}",
 		  "boot-source: initrd_path \\\"/nope\\\": No such file or directory" },
 		{ "PUT /boot-source {\"kernel_image_path\": \"/dev/null\", \"kernel\": 1}",
 		  "boot-source: unknown key \\\"kernel\\\"" },
@@ -283,13 +307,18 @@ static void bad_bodies_are_refused_and_change_nothing(void **state)
 		  "line 1, column 46: duplicate object key near '\\\"kernel_image_path\\\"'" },
 		{ "PUT /machine-config {\"vcpu_count\": 33, \"mem_size_mib\": 1}",
 		  "machine-config: vcpu_count: 33 is out of range (1 to 32)" },
-		{ "PUT /machine-config {\"vcpu_count\": 1}", "machine-config: missing key \\\"mem_size_mib\\\"" },
+		{ "PUT /machine-config {\"vcpu_count\": 1}",
+		  "machine-config: missing key \\\"mem_size_mib\\\"" },
 		{ "PUT /machine-config {\"vcpu_count\": 3, \"mem_size_mib\": 1, \"smt\": true}",
 		  "machine-config: vcpu_count: 3 is neither 1 nor even, as smt needs" },
-		{ "PUT /machine-config {\"vcpu_count\": 1, \"mem_size_mib\": 3, \"huge_pages\": \"2M\"}",
-		  "machine-config: mem_size_mib: 3 is not a multiple of 2, as huge_pages \\\"2M\\\" needs" },
-		{ "PUT /machine-config {\"vcpu_count\": 1, \"mem_size_mib\": 1, \"cpu_template\": \"T2\"}",
-		  "machine-config: cpu_template: \\\"T2\\\": only \\\"None\\\" is supported, there are no static templates" },
+		{ "PUT /machine-config {\"vcpu_count\": 1, \"mem_size_mib\": 3, \"huge_pages\": "
+		  "\"2M\"}",
+		  "machine-config: mem_size_mib: 3 is not a multiple of 2, as huge_pages "
+		  "\\\"2M\\\" needs" },
+		{ "PUT /machine-config {\"vcpu_count\": 1, \"mem_size_mib\": 1, \"cpu_template\": "
+		  "\"T2\"}",
+		  "machine-config: cpu_template: \\\"T2\\\": only \\\"None\\\" is supported, there "
+		  "are no static templates" },
 		{ "PATCH /machine-config {}", "machine-config: names nothing to change" },
 		{ "PATCH /machine-config {\"vcpu_count\": 0}",
 		  "machine-config: vcpu_count: 0 is out of range (1 to 32)" },
@@ -297,22 +326,30 @@ static void bad_bodies_are_refused_and_change_nothing(void **state)
 		  "machine-config: vcpu_count: expected an integer, got a string" },
 		{ "PUT /drives/a {\"drive_id\": \"a\", \"is_root_device\": true}",
 		  "drive: missing key \\\"path_on_host\\\"" },
-		{ "PUT /drives/a " DRIVE("b"), "drive: drive_id: \\\"b\\\" is not the \\\"a\\\" of the path" },
-		{ "PUT /drives/ " DRIVE("b"), "drive: drive_id: \\\"b\\\" is not the \\\"\\\" of the path" },
-		{ "PUT /drives/a {\"drive_id\": \"a\", \"path_on_host\": \"/nope\", \"is_root_device\": true}",
+		{ "PUT /drives/a " DRIVE("b"),
+		  "drive: drive_id: \\\"b\\\" is not the \\\"a\\\" of the path" },
+		{ "PUT /drives/ " DRIVE("b"),
+		  "drive: drive_id: \\\"b\\\" is not the \\\"\\\" of the path" },
+		{ "PUT /drives/a {\"drive_id\": \"a\", \"path_on_host\": \"/nope\", "
+		  "\"is_root_device\": true}",
 		  "drive: path_on_host \\\"/nope\\\": No such file or directory" },
-		{ "PUT /drives/a {\"drive_id\": \"a\", \"path_on_host\": \"/dev/null\", \"is_root_device\": true}",
+		{ "PUT /drives/a {\"drive_id\": \"a\", \"path_on_host\": \"/dev/null\", "
+		  "\"is_root_device\": true}",
 		  "drives[1]: is_root_device: drives[0] is the root already" },
-		{ "PUT /drives/a {\"drive_id\": \"a\", \"path_on_host\": \"/dev/null\", \"is_root_device\": false,"
+		{ "PUT /drives/a {\"drive_id\": \"a\", \"path_on_host\": \"/dev/null\", "
+		  "\"is_root_device\": false,"
 		  " \"rate_limiter\": {\"ops\": {\"size\": 1}}}",
 		  "drive: rate_limiter: ops: missing key \\\"refill_time\\\"" },
-		{ "PUT /drives/a {\"drive_id\": \"a\", \"is_root_device\": false, \"socket\": \"s\"}",
+		{ "PUT /drives/a {\"drive_id\": \"a\", \"is_root_device\": false, \"socket\": "
+		  "\"s\"}",
 		  "drive: socket: vhost-user drives are not supported by this version" },
 		{ "PUT /network-interfaces/b {\"iface_id\": \"b\", \"host_dev_name\": \"tap0\"}",
-		  "network-interfaces[1]: host_dev_name: \\\"tap0\\\" is already that of network-interfaces[0]" },
+		  "network-interfaces[1]: host_dev_name: \\\"tap0\\\" is already that of "
+		  "network-interfaces[0]" },
 		{ "PUT /network-interfaces/b " NET("c"),
 		  "network-interface: iface_id: \\\"c\\\" is not the \\\"b\\\" of the path" },
-		{ "PUT /network-interfaces/b {\"iface_id\": \"b\", \"host_dev_name\": \"t\", \"mtu\": 67}",
+		{ "PUT /network-interfaces/b {\"iface_id\": \"b\", \"host_dev_name\": \"t\", "
+		  "\"mtu\": 67}",
 		  "network-interface: mtu: 67 is out of range (68 to 65535)" },
 		{ "PUT /vsock {\"guest_cid\": 2, \"uds_path\": \"a\"}",
 		  "vsock: guest_cid: 2 is out of range (3 to 4294967294)" },
@@ -321,24 +358,29 @@ static void bad_bodies_are_refused_and_change_nothing(void **state)
 		{ "PUT /serial {\"rate_limiter\": {\"bandwidth\": {}}}",
 		  "serial: rate_limiter: unknown key \\\"bandwidth\\\"" },
 		{ "PUT /logger {\"level\": \"Loud\"}",
-		  "logger: level: \\\"Loud\\\" is none of \\\"Off\\\", \\\"Error\\\", \\\"Warning\\\", \\\"Info\\\", "
+		  "logger: level: \\\"Loud\\\" is none of \\\"Off\\\", \\\"Error\\\", "
+		  "\\\"Warning\\\", \\\"Info\\\", "
 		  "\\\"Debug\\\", \\\"Trace\\\"" },
-		{ "PUT /logger {\"module\": \"api\"}", "logger: module: not supported yet by this version" },
+		{ "PUT /logger {\"module\": \"api\"}",
+		  "logger: module: not supported yet by this version" },
 		{ "PUT /metrics {}", "metrics: missing key \\\"metrics_path\\\"" },
 		{ "PUT /actions {}", "action: missing key \\\"action_type\\\"" },
 		{ "PUT /actions {\"action_type\": \"Jump\"}",
-		  "action: action_type: \\\"Jump\\\" is none of \\\"InstanceStart\\\", \\\"FlushMetrics\\\", "
+		  "action: action_type: \\\"Jump\\\" is none of \\\"InstanceStart\\\", "
+		  "\\\"FlushMetrics\\\", "
 		  "\\\"SendCtrlAltDel\\\"" },
 		{ "PUT /actions {\"action_type\": \"InstanceStart\", \"payload\": \"\"}",
 		  "action: unknown key \\\"payload\\\"" },
-		{ "PUT /actions {\"action_type\": \"InstanceStart\"}", "missing key \\\"boot-source\\\"" },
+		{ "PUT /actions {\"action_type\": \"InstanceStart\"}",
+		  "missing key \\\"boot-source\\\"" },
 	};
 	char before[4096];
 	struct fake f;
 
 	(void)state;
 	begin(&f);
-	done(&f, "PUT /drives/root {\"drive_id\": \"root\", \"path_on_host\": \"/dev/null\", \"is_root_device\": true}");
+	done(&f, "PUT /drives/root {\"drive_id\": \"root\", \"path_on_host\": \"/dev/null\", "
+		 "\"is_root_device\": true}");
 	done(&f, "PUT /network-interfaces/a {\"iface_id\": \"a\", \"host_dev_name\": \"tap0\"}");
 	snprintf(before, sizeof(before), "%s", ask(&f, "GET /vm/config"));
 	for (unsigned int i = 0; i < ARRAY_SIZE(cases); i++) {
@@ -389,7 +431,8 @@ static void the_rules_of_state_hold_for_every_route(void **state)
 			const struct api_route *r = &routes[i];
 			bool refused = r->when == (started ? API_BEFORE_START : API_AFTER_START);
 
-			snprintf(text, sizeof(text), "%s %.*sx%s", r->method, (int)strcspn(r->path, "{"), r->path,
+			snprintf(text, sizeof(text), "%s %.*sx%s", r->method,
+				 (int)strcspn(r->path, "{"), r->path,
 				 strcmp(r->method, "GET") == 0 ? "" : " []");
 			if (!strchr(r->path, '{'))
 				snprintf(text, sizeof(text), "%s %s%s", r->method, r->path,
@@ -397,9 +440,11 @@ static void the_rules_of_state_hold_for_every_route(void **state)
 			const char *answer = ask(&f, text);
 
 			if (!r->handle)
-				assert_non_null(strstr(answer, "not supported by this version yet."));
+				assert_non_null(
+					strstr(answer, "not supported by this version yet."));
 			else
-				assert_int_equal(strstr(answer, started ? AFTER : BEFORE) != NULL, refused);
+				assert_int_equal(strstr(answer, started ? AFTER : BEFORE) != NULL,
+						 refused);
 		}
 	}
 	assert_string_equal(f.done, "");
@@ -441,7 +486,8 @@ static void limits_can_change(void **state)
 
 	(void)state;
 	begin(&f);
-	done(&f, "PUT /drives/a {\"drive_id\": \"a\", \"path_on_host\": \"/dev/null\", \"is_root_device\": false, "
+	done(&f, "PUT /drives/a {\"drive_id\": \"a\", \"path_on_host\": \"/dev/null\", "
+		 "\"is_root_device\": false, "
 		 "\"rate_limiter\": {\"ops\": {\"size\": 1, \"refill_time\": 2}}}");
 	done(&f, "PUT /network-interfaces/x " NET("x"));
 	refused(&f, "PATCH /drives/a {\"drive_id\": \"a\"}", BEFORE);
@@ -455,13 +501,16 @@ static void limits_can_change(void **state)
 		"drive: unknown key \\\"is_read_only\\\"");
 	refused(&f, "PATCH /drives/a {\"drive_id\": \"a\", \"path_on_host\": \"/dev/zero\"}",
 		"drive: path_on_host: another image is not supported by this version yet");
-	refused(&f, "PATCH /network-interfaces/x {\"iface_id\": \"x\"}", "network-interface: names nothing to change");
+	refused(&f, "PATCH /network-interfaces/x {\"iface_id\": \"x\"}",
+		"network-interface: names nothing to change");
 	refused(&f, "PATCH /network-interfaces/y {\"iface_id\": \"y\", \"rx_rate_limiter\": {}}",
 		"network-interface: there is none with the iface_id \\\"y\\\"");
 	refused(&f, "PATCH /network-interfaces/x {\"iface_id\": \"x\", \"mtu\": 1500}",
 		"network-interface: unknown key \\\"mtu\\\"");
-	done(&f, "PATCH /drives/a {\"drive_id\": \"a\", \"rate_limiter\": {\"bandwidth\": {\"size\": 3, \"refill_time\": 4}}}");
-	done(&f, "PATCH /network-interfaces/x {\"iface_id\": \"x\", \"tx_rate_limiter\": {\"ops\": {\"size\": 5, \"refill_time\": 6}}}");
+	done(&f, "PATCH /drives/a {\"drive_id\": \"a\", \"rate_limiter\": {\"bandwidth\": "
+		 "{\"size\": 3, \"refill_time\": 4}}}");
+	done(&f, "PATCH /network-interfaces/x {\"iface_id\": \"x\", \"tx_rate_limiter\": {\"ops\": "
+		 "{\"size\": 5, \"refill_time\": 6}}}");
 	assert_string_equal(f.done, "a:10 x:0001 ");
 	f.done[0] = 0;
 	done(&f, "PATCH /drives/a {\"drive_id\": \"a\", \"path_on_host\": \"/dev/null\"}");
@@ -471,7 +520,9 @@ static void limits_can_change(void **state)
 	assert_int_equal(f.config.nets[0].tx_rate_limiter.ops.size, 5);
 	assert_false(f.config.nets[0].rx_rate_limiter.ops.set);
 	f.fails = true;
-	refused(&f, "PATCH /drives/a {\"drive_id\": \"a\", \"rate_limiter\": {\"ops\": {\"size\": 9, \"refill_time\": 9}}}",
+	refused(&f,
+		"PATCH /drives/a {\"drive_id\": \"a\", \"rate_limiter\": {\"ops\": {\"size\": 9, "
+		"\"refill_time\": 9}}}",
 		"a:01: failed");
 	assert_int_equal(f.config.drives[0].rate_limiter.ops.size, 1);
 	config_release(&f.config);
@@ -501,8 +552,10 @@ static void there_is_room_for_so_many_devices(void **state)
 	(void)state;
 	begin(&f);
 	for (int i = 0; i < CONFIG_VIRTIO_MAX; i++) {
-		snprintf(text, sizeof(text), "PUT /drives/d%d {\"drive_id\": \"d%d\", \"path_on_host\": \"/dev/null\", "
-			 "\"is_root_device\": false}", i, i);
+		snprintf(text, sizeof(text),
+			 "PUT /drives/d%d {\"drive_id\": \"d%d\", \"path_on_host\": \"/dev/null\", "
+			 "\"is_root_device\": false}",
+			 i, i);
 		done(&f, text);
 	}
 	refused(&f, "PUT /drives/a " DRIVE("a"), "drives: at most 19 are possible");

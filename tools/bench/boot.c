@@ -310,8 +310,12 @@ int bench_do_boot(struct bench *bench, struct error *err)
 {
 	unsigned int rounds = bench->options->rounds, n;
 	int counts = start_counts_instructions();
-	int rc = counts < 0 ? bench_left_out_add(bench->result, "instructions", strerror(-counts), err) : 0;
+	char why[128];
+	int rc = 0;
 
+	snprintf(why, sizeof(why), "the processor's counter: perf_event_open: %s", strerror(-counts));
+	if (counts < 0)
+		rc = bench_left_out_add(bench->result, "instructions", why, err);
 	if (rc == 0)
 		rc = warm_up(bench, err);
 	if (rc == 0)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What requests can make the monitor do: vm_actions.c. All are called on the event loop's thread, and
- * return 0, or a negative errno with the reason that the client is told.
+ * What requests can make the monitor do: vm_actions.c. All are called on the event loop's thread,
+ * and return 0, or a negative errno with the reason that the client is told.
  */
 #ifndef MOTE_API_ACTIONS_H
 #define MOTE_API_ACTIONS_H

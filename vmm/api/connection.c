@@ -47,7 +47,8 @@ static void respond(struct api_connection *c, const struct api_response *r)
 
 	if (r->body)
 		n += snprintf(head + n, sizeof(head) - (size_t)n,
-			      "Content-Type: application/json\r\nContent-Length: %zu\r\n", r->body_length);
+			      "Content-Type: application/json\r\nContent-Length: %zu\r\n",
+			      r->body_length);
 	else if (r->status != 204)
 		n += snprintf(head + n, sizeof(head) - (size_t)n, "Content-Length: 0\r\n");
 	n += snprintf(head + n, sizeof(head) - (size_t)n, "\r\n");
@@ -298,9 +299,12 @@ static void read_on(struct api_connection *c)
 	}
 }
 
-void api_connection_init(struct api_connection *c, size_t body_max, api_handler handler, void *context)
+void api_connection_init(struct api_connection *c, size_t body_max, api_handler handler,
+			 void *context)
 {
-	*c = (struct api_connection){ .body_max = body_max, .handler = handler, .context = context };
+	*c = (struct api_connection){ .body_max = body_max,
+				      .handler = handler,
+				      .context = context };
 	http_parser_init(&c->parser, HTTP_REQUEST);
 	c->parser.data = c;
 }
@@ -362,7 +366,8 @@ void api_connection_expire(struct api_connection *c, uint64_t now_ns)
 {
 	c->now_ns = now_ns;
 	if (c->phase == API_OPEN && c->out_length == 0 && c->in_request)
-		fail(c, 408, "The request has not come to its end within %d ms.", API_REQUEST_TIMEOUT_MS);
+		fail(c, 408, "The request has not come to its end within %d ms.",
+		     API_REQUEST_TIMEOUT_MS);
 	else
 		c->phase = API_DONE;
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * One client's HTTP/1.1 (RFC 9112): keep-alive, pipelining, chunked bodies, 100-continue. It knows no
- * socket and no clock: its owner brings bytes and the time, and takes bytes. Parsed by http-parser.
+ * One client's HTTP/1.1 (RFC 9112): keep-alive, pipelining, chunked bodies, 100-continue. It knows
+ * no socket and no clock: its owner brings bytes and the time, and takes bytes. http-parser reads.
  *
  * One request at a time: while its response isn't taken, what follows stays unread. A request that
  * breaks the protocol is answered (400, 408, 413, 414, 417, 505) and is the connection's last.
@@ -35,9 +35,9 @@ typedef void (*api_handler)(void *context, const struct api_request *request,
 
 enum api_phase {
 	API_OPEN,
-	API_LAST,     /* what is in the output is the last that will be said */
+	API_LAST, /* what is in the output is the last that will be said */
 	API_DRAINING, /* all said after an error: input is read and forgotten, so that the client reads */
-	API_DONE,     /* to be closed */
+	API_DONE, /* to be closed */
 };
 
 struct api_connection {
@@ -67,7 +67,8 @@ struct api_connection {
 	size_t body_length, body_room;
 };
 
-void api_connection_init(struct api_connection *c, size_t body_max, api_handler handler, void *context);
+void api_connection_init(struct api_connection *c, size_t body_max, api_handler handler,
+			 void *context);
 void api_connection_release(struct api_connection *c);
 
 /* Where input goes, and how much; 0 while none is wanted. */

@@ -22,11 +22,13 @@ int api_check_state(const struct api *api, enum api_when when, struct error *err
 	bool started = state_of(api) != VM_STATE_NOT_STARTED;
 
 	if (when == API_BEFORE_START && started)
-		return error_set(err, EPERM,
-				 "The requested operation is not supported after starting the microVM.");
+		return error_set(
+			err, EPERM,
+			"The requested operation is not supported after starting the microVM.");
 	if (when == API_AFTER_START && !started)
-		return error_set(err, EPERM,
-				 "The requested operation is not supported before starting the microVM.");
+		return error_set(
+			err, EPERM,
+			"The requested operation is not supported before starting the microVM.");
 	return 0;
 }
 
@@ -46,8 +48,8 @@ int api_get_instance(struct api *api, UNUSED const char *id, UNUSED json_t *body
 			  out, err);
 }
 
-int api_get_version(UNUSED struct api *api, UNUSED const char *id, UNUSED json_t *body, json_t **out,
-		    struct error *err)
+int api_get_version(UNUSED struct api *api, UNUSED const char *id, UNUSED json_t *body,
+		    json_t **out, struct error *err)
 {
 	return api_answer(json_pack("{s:s, s:s}", "firecracker_version", API_FIRECRACKER_VERSION,
 				    "mote_version", MOTE_VERSION),
@@ -71,7 +73,8 @@ int api_get_machine(struct api *api, UNUSED const char *id, UNUSED json_t *body,
 static int check_id(const char *key, const char *id, const char *in_body, struct error *err)
 {
 	if (strcmp(id, in_body) != 0)
-		return error_set(err, EINVAL, "%s: \"%s\" is not the \"%s\" of the path", key, in_body, id);
+		return error_set(err, EINVAL, "%s: \"%s\" is not the \"%s\" of the path", key,
+				 in_body, id);
 	return 0;
 }
 
@@ -108,7 +111,8 @@ int api_patch_machine(struct api *api, UNUSED const char *id, json_t *body, UNUS
 	return config_put_machine(api->config, &machine, err);
 }
 
-int api_put_drive(struct api *api, const char *id, json_t *body, UNUSED json_t **out, struct error *err)
+int api_put_drive(struct api *api, const char *id, json_t *body, UNUSED json_t **out,
+		  struct error *err)
 {
 	struct config_drive drive = { 0 };
 
@@ -122,7 +126,8 @@ int api_put_drive(struct api *api, const char *id, json_t *body, UNUSED json_t *
 	return rc;
 }
 
-int api_put_net(struct api *api, const char *id, json_t *body, UNUSED json_t **out, struct error *err)
+int api_put_net(struct api *api, const char *id, json_t *body, UNUSED json_t **out,
+		struct error *err)
 {
 	struct config_net net = { 0 };
 
@@ -136,7 +141,8 @@ int api_put_net(struct api *api, const char *id, json_t *body, UNUSED json_t **o
 	return rc;
 }
 
-static int patch_drive(struct api *api, const char *id, const struct config_drive *patch, struct error *err)
+static int patch_drive(struct api *api, const char *id, const struct config_drive *patch,
+		       struct error *err)
 {
 	struct config_drive *drive = config_find_drive(api->config, id);
 
@@ -144,8 +150,9 @@ static int patch_drive(struct api *api, const char *id, const struct config_driv
 		return error_set(err, ENOENT, "drive: there is none with the drive_id \"%s\"", id);
 	/* The filter of the thread that a guest may have broken lets it open no file. */
 	if (patch->path_on_host && strcmp(patch->path_on_host, drive->path_on_host) != 0)
-		return error_set(err, EOPNOTSUPP,
-				 "drive: path_on_host: another image is not supported by this version yet");
+		return error_set(
+			err, EOPNOTSUPP,
+			"drive: path_on_host: another image is not supported by this version yet");
 	int rc = 0;
 
 	if (patch->path_on_host)
@@ -158,7 +165,8 @@ static int patch_drive(struct api *api, const char *id, const struct config_driv
 	return rc;
 }
 
-int api_patch_drive(struct api *api, const char *id, json_t *body, UNUSED json_t **out, struct error *err)
+int api_patch_drive(struct api *api, const char *id, json_t *body, UNUSED json_t **out,
+		    struct error *err)
 {
 	struct config_drive patch = { 0 };
 
@@ -172,13 +180,14 @@ int api_patch_drive(struct api *api, const char *id, json_t *body, UNUSED json_t
 	return rc;
 }
 
-static int patch_net(struct api *api, const char *id, const struct config_net *patch, struct error *err)
+static int patch_net(struct api *api, const char *id, const struct config_net *patch,
+		     struct error *err)
 {
 	struct config_net *net = config_find_net(api->config, id);
 
 	if (!net)
-		return error_set(err, ENOENT, "network-interface: there is none with the iface_id \"%s\"",
-				 id);
+		return error_set(err, ENOENT,
+				 "network-interface: there is none with the iface_id \"%s\"", id);
 	int rc = api->actions->limit_net(api->context, id, &patch->rx_rate_limiter,
 					 &patch->tx_rate_limiter, err);
 
@@ -189,7 +198,8 @@ static int patch_net(struct api *api, const char *id, const struct config_net *p
 	return rc;
 }
 
-int api_patch_net(struct api *api, const char *id, json_t *body, UNUSED json_t **out, struct error *err)
+int api_patch_net(struct api *api, const char *id, json_t *body, UNUSED json_t **out,
+		  struct error *err)
 {
 	struct config_net patch = { 0 };
 

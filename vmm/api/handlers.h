@@ -8,13 +8,15 @@
 /* Of the version of Firecracker whose API this is, for clients that look. */
 #define API_FIRECRACKER_VERSION "1.16.1"
 
-int api_get_instance(struct api *api, const char *id, json_t *body, json_t **out, struct error *err);
+int api_get_instance(struct api *api, const char *id, json_t *body, json_t **out,
+		     struct error *err);
 int api_get_version(struct api *api, const char *id, json_t *body, json_t **out, struct error *err);
 int api_get_config(struct api *api, const char *id, json_t *body, json_t **out, struct error *err);
 int api_get_machine(struct api *api, const char *id, json_t *body, json_t **out, struct error *err);
 
 int api_put_action(struct api *api, const char *id, json_t *body, json_t **out, struct error *err);
-int api_put_boot_source(struct api *api, const char *id, json_t *body, json_t **out, struct error *err);
+int api_put_boot_source(struct api *api, const char *id, json_t *body, json_t **out,
+			struct error *err);
 int api_put_drive(struct api *api, const char *id, json_t *body, json_t **out, struct error *err);
 int api_put_entropy(struct api *api, const char *id, json_t *body, json_t **out, struct error *err);
 int api_put_logger(struct api *api, const char *id, json_t *body, json_t **out, struct error *err);
@@ -25,7 +27,8 @@ int api_put_serial(struct api *api, const char *id, json_t *body, json_t **out, 
 int api_put_vsock(struct api *api, const char *id, json_t *body, json_t **out, struct error *err);
 int api_patch_drive(struct api *api, const char *id, json_t *body, json_t **out, struct error *err);
 int api_patch_net(struct api *api, const char *id, json_t *body, json_t **out, struct error *err);
-int api_patch_machine(struct api *api, const char *id, json_t *body, json_t **out, struct error *err);
+int api_patch_machine(struct api *api, const char *id, json_t *body, json_t **out,
+		      struct error *err);
 int api_patch_vm(struct api *api, const char *id, json_t *body, json_t **out, struct error *err);
 
 /* Of devices that have an API of their own: handlers_devices.c. */

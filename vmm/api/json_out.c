@@ -14,22 +14,24 @@ static json_t *bucket(const struct config_token_bucket *b)
 	if (!b->set)
 		return NULL;
 	return json_pack("{s:I, s:I, s:I}", "size", (json_int_t)b->size, "one_time_burst",
-			 (json_int_t)b->one_time_burst, "refill_time", (json_int_t)b->refill_time_ms);
+			 (json_int_t)b->one_time_burst, "refill_time",
+			 (json_int_t)b->refill_time_ms);
 }
 
 static json_t *limiter(const struct config_rate_limiter *l)
 {
 	if (!l->bandwidth.set && !l->ops.set)
 		return NULL;
-	return json_pack("{s:o*, s:o*}", "bandwidth", bucket(&l->bandwidth), "ops", bucket(&l->ops));
+	return json_pack("{s:o*, s:o*}", "bandwidth", bucket(&l->bandwidth), "ops",
+			 bucket(&l->ops));
 }
 
 static json_t *boot_source(const struct config_boot_source *b)
 {
 	if (!b->kernel_image_path)
 		return json_null();
-	return json_pack("{s:s, s:s*, s:s*}", "kernel_image_path", b->kernel_image_path, "initrd_path",
-			 b->initrd_path, "boot_args", b->boot_args);
+	return json_pack("{s:s, s:s*, s:s*}", "kernel_image_path", b->kernel_image_path,
+			 "initrd_path", b->initrd_path, "boot_args", b->boot_args);
 }
 
 json_t *config_machine_to_json(const struct config_machine *m)
@@ -41,7 +43,8 @@ json_t *config_machine_to_json(const struct config_machine *m)
 
 	/* A key of ours: other clients see it only if somebody asked for it. */
 	if (object && m->platform != CONFIG_PLATFORM_ACPI)
-		json_object_set_new(object, "platform", json_string(config_platform_names[m->platform]));
+		json_object_set_new(object, "platform",
+				    json_string(config_platform_names[m->platform]));
 	return object;
 }
 
@@ -51,7 +54,8 @@ static json_t *drive(const struct config_drive *d)
 			 "path_on_host", d->path_on_host, "is_root_device", d->is_root_device,
 			 "is_read_only", d->is_read_only, "partuuid", d->partuuid, "cache_type",
 			 config_cache_type_names[d->cache_type], "io_engine",
-			 config_io_engine_names[d->io_engine], "rate_limiter", limiter(&d->rate_limiter));
+			 config_io_engine_names[d->io_engine], "rate_limiter",
+			 limiter(&d->rate_limiter));
 }
 
 static json_t *net(const struct config_net *n)
@@ -59,11 +63,13 @@ static json_t *net(const struct config_net *n)
 	char mac[18];
 	const uint8_t *m = n->guest_mac;
 
-	snprintf(mac, sizeof(mac), "%02x:%02x:%02x:%02x:%02x:%02x", m[0], m[1], m[2], m[3], m[4], m[5]);
-	return json_pack("{s:s, s:s, s:s*, s:o*, s:o*, s:o*}", "iface_id", n->iface_id, "host_dev_name",
-			 n->host_dev_name, "guest_mac", n->has_mac ? mac : NULL, "mtu",
-			 n->mtu ? json_integer(n->mtu) : NULL, "rx_rate_limiter",
-			 limiter(&n->rx_rate_limiter), "tx_rate_limiter", limiter(&n->tx_rate_limiter));
+	snprintf(mac, sizeof(mac), "%02x:%02x:%02x:%02x:%02x:%02x", m[0], m[1], m[2], m[3], m[4],
+		 m[5]);
+	return json_pack("{s:s, s:s, s:s*, s:o*, s:o*, s:o*}", "iface_id", n->iface_id,
+			 "host_dev_name", n->host_dev_name, "guest_mac", n->has_mac ? mac : NULL,
+			 "mtu", n->mtu ? json_integer(n->mtu) : NULL, "rx_rate_limiter",
+			 limiter(&n->rx_rate_limiter), "tx_rate_limiter",
+			 limiter(&n->tx_rate_limiter));
 }
 
 static json_t *guest_ports(const struct config_vsock *v)
@@ -113,7 +119,8 @@ static json_t *mmds(const struct config_mmds *m)
 
 static json_t *entropy(const struct config_entropy *e)
 {
-	return e->set ? json_pack("{s:o*}", "rate_limiter", limiter(&e->rate_limiter)) : json_null();
+	return e->set ? json_pack("{s:o*}", "rate_limiter", limiter(&e->rate_limiter))
+		      : json_null();
 }
 
 static json_t *serial(const struct config_serial *s)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The configuration as JSON, in the form of the config file: what config_to_json gives can be read by
- * config_load_json. New references; NULL without memory.
+ * The configuration as JSON, in the form of the config file: what config_to_json gives can be read
+ * by config_load_json. New references; NULL without memory.
  */
 #ifndef MOTE_API_JSON_OUT_H
 #define MOTE_API_JSON_OUT_H

@@ -9,7 +9,7 @@
 #define API_URL_MAX		  1024	/* bytes of a request's target */
 #define API_BODY_DEFAULT_MAX	  51200 /* bytes; Firecracker's default */
 #define API_REQUEST_TIMEOUT_MS	  10000 /* a request's first byte to its last; for taking a response */
-#define API_LAST_WORDS_TIMEOUT_MS 1000	/* for reading the response to a broken request */
+#define API_LAST_WORDS_TIMEOUT_MS 1000 /* for reading the response to a broken request */
 #define API_ACCEPT_RETRY_MS	  100
 
 #endif

@@ -11,15 +11,15 @@
 #include "vmm/log.h"
 #include "vmm/util.h"
 
-#define ID_PATTERN    "/{id}"
-#define LOG_BODY_MAX  1024
-#define LOG_PATH_MAX  200
+#define ID_PATTERN   "/{id}"
+#define LOG_BODY_MAX 1024
+#define LOG_PATH_MAX 200
 
-static const char no_hotplug[] = "memory hotplug";
-static const char no_pmem[] = "pmem";
-static const char no_snapshots[] = "snapshots";
-static const char no_templates[] = "CPU templates";
-static const char no_unplug[] = "removing devices";
+static const char no_hotplug[] = "memory hotplug is";
+static const char no_pmem[] = "pmem is";
+static const char no_snapshots[] = "snapshots are";
+static const char no_templates[] = "CPU templates are";
+static const char no_unplug[] = "removing devices is";
 
 static const struct api_route routes[] = {
 	{ "GET", "/", API_ANY_TIME, api_get_instance, NULL },
@@ -105,7 +105,8 @@ static int check_body(const struct api_request *request, struct error *err)
 	return 0;
 }
 
-static int dispatch(struct api *api, const struct api_request *request, json_t **out, struct error *err)
+static int dispatch(struct api *api, const struct api_request *request, json_t **out,
+		    struct error *err)
 {
 	const char *id = NULL;
 	const struct api_route *route = find(request, &id);
@@ -117,12 +118,14 @@ static int dispatch(struct api *api, const struct api_request *request, json_t *
 	int rc = check_body(request, err);
 
 	if (rc == 0 && !route->handle)
-		rc = error_set(err, EOPNOTSUPP, "%s %s not supported by this version yet.", route->missing,
-			       route->missing == no_snapshots || route->missing == no_templates ? "are" : "is");
+		rc = error_set(err, EOPNOTSUPP, "%s not supported by this version yet.",
+			       route->missing);
 	if (rc == 0)
 		rc = api_check_state(api, route->when, err);
-	if (rc == 0 && request->body && config_json_text(&body, request->body, request->body_length, err) < 0)
-		rc = error_wrap(err, "An error occurred when deserializing the json body of a request");
+	if (rc == 0 && request->body &&
+	    config_json_text(&body, request->body, request->body_length, err) < 0)
+		rc = error_wrap(err,
+				"An error occurred when deserializing the json body of a request");
 	if (rc == 0)
 		rc = route->handle(api, id, body, out, err);
 	json_decref(body);
@@ -167,8 +170,8 @@ static void log_request(const struct api_request *request)
 		*c = (char)(*c >= 'A' && *c <= 'Z' ? *c | 0x20 : *c);
 	quote(request->path, strlen(request->path), path, sizeof(path));
 	if (request->body && !secret)
-		log_info("The API server received a %s request on \"%s\" with body \"%s\".", method, path,
-			 quote(request->body, request->body_length, body, sizeof(body)));
+		log_info("The API server received a %s request on \"%s\" with body \"%s\".", method,
+			 path, quote(request->body, request->body_length, body, sizeof(body)));
 	else
 		log_info("The API server received a %s request on \"%s\".", method, path);
 }
@@ -189,5 +192,6 @@ void api_handle(void *context, const struct api_request *request, struct api_res
 	} else {
 		response->status = 204;
 	}
-	log_info("Total previous API call duration: %" PRIu64 " us.", (monotonic_ns() - start_ns) / 1000);
+	log_info("Total previous API call duration: %" PRIu64 " us.",
+		 (monotonic_ns() - start_ns) / 1000);
 }

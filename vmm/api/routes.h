@@ -37,7 +37,7 @@ struct api_route {
 	const char *path; /* may end in "/{id}" */
 	enum api_when when;
 	api_route_fn handle; /* NULL: not supported, */
-	const char *missing; /* for want of this */
+	const char *missing; /* for want of this: "balloon is" */
 };
 
 /* The table. */

@@ -70,7 +70,8 @@ static bool send_output(struct api_client *client)
 	const char *at;
 	size_t left;
 
-	for (unsigned int i = 0; i < API_BURST && (left = api_connection_output(&client->http, &at)); i++) {
+	for (unsigned int i = 0;
+	     i < API_BURST && (left = api_connection_output(&client->http, &at)); i++) {
 		ssize_t n = send(client->fd, at, left, MSG_DONTWAIT | MSG_NOSIGNAL);
 
 		if (n < 0)
@@ -117,7 +118,8 @@ static void on_client(struct loop_source *source, uint32_t events)
 	struct api_server *server = client->server;
 
 	(void)events;
-	if (!send_output(client) || !receive_input(client) || !send_output(client) || !settle(client))
+	if (!send_output(client) || !receive_input(client) || !send_output(client) ||
+	    !settle(client))
 		drop(client);
 	set_timer(server);
 }
@@ -177,7 +179,8 @@ static void take_client(struct api_server *server, int accepted)
 		turn_away(fd);
 		return;
 	}
-	*client = (struct api_client){ .server = server, .fd = -1, .idle_since_ns = monotonic_ns() };
+	*client =
+		(struct api_client){ .server = server, .fd = -1, .idle_since_ns = monotonic_ns() };
 	api_connection_init(&client->http, server->body_max, server->handler, server->context);
 	if (loop_add(server->loop, &client->source, fd, EPOLLIN, on_client, client, NULL) < 0) {
 		free(client);
@@ -236,8 +239,9 @@ static int listen_on(struct api_server *server, const char *path, struct error *
 	struct stat st;
 
 	if (length > API_PATH_MAX)
-		return error_set(err, ENAMETOOLONG, "\"%s\" has %zu bytes, more than the %d of a socket's path",
-				 path, length, API_PATH_MAX);
+		return error_set(err, ENAMETOOLONG,
+				 "\"%s\" has %zu bytes, more than the %d of a socket's path", path,
+				 length, API_PATH_MAX);
 	memcpy(address.sun_path, path, length + 1);
 	cleanup_close int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 
@@ -266,10 +270,11 @@ static int open_all(struct api_server *server, const char *path, struct error *e
 	server->timer_fd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
 	if (server->timer_fd < 0)
 		return error_sys(err, errno, "timerfd_create");
-	rc = loop_add(server->loop, &server->timer, server->timer_fd, EPOLLIN, on_timer, server, err);
+	rc = loop_add(server->loop, &server->timer, server->timer_fd, EPOLLIN, on_timer, server,
+		      err);
 	if (rc == 0)
-		rc = loop_add(server->loop, &server->listener, server->listen_fd, EPOLLIN, on_listener,
-			      server, err);
+		rc = loop_add(server->loop, &server->listener, server->listen_fd, EPOLLIN,
+			      on_listener, server, err);
 	return rc;
 }
 
@@ -277,7 +282,11 @@ int api_server_open(struct api_server *server, struct loop *loop, const char *pa
 		    api_handler handler, void *context, struct error *err)
 {
 	*server = (struct api_server){
-		.loop = loop, .listen_fd = -1, .timer_fd = -1, .body_max = body_max, .handler = handler,
+		.loop = loop,
+		.listen_fd = -1,
+		.timer_fd = -1,
+		.body_max = body_max,
+		.handler = handler,
 		.context = context,
 	};
 	if (open_all(server, path, err) < 0) {

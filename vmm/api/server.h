@@ -2,9 +2,9 @@
 /*
  * The API: Firecracker's, HTTP/1.1 with JSON on one Unix socket.
  *
- *	server       the socket and its clients on the monitor's event loop: who may speak, and how long
- *	connection   bytes of one client -> request -> bytes of the response; knows HTTP, no socket
- *	routes       method and path -> rules of state and body -> handler; knows no HTTP
+ *	server       the socket and its clients on the monitor's event loop: who may speak, how long
+ *	connection   bytes of one client -> request -> bytes of the response; HTTP, no socket
+ *	routes       method and path -> rules of state and body -> handler; no HTTP
  *	handlers     JSON body -> a change of the config, or an action of the microVM (actions.h)
  *
  * A body is read by the functions that read the config file (json.h), and what it would make of the
@@ -22,16 +22,17 @@
  * each vCPU thread is under its own and before one enters the guest; for a config file likewise.
  * Before that there is nothing hostile in the process: who configures a microVM over the socket
  * chooses its files by that, and is trusted with them. What requests need afterwards is in the
- * policy; files are named and opened before, so that the thread that a guest may have broken need
- * not open any: the logger, metrics and serial output are fixed when the guest starts.
+ * policy. It opens no file: those that are named were opened by then, so that the thread that a
+ * guest may have broken need not. So log, metrics and serial output are fixed when the guest
+ * starts, and a drive's PATCH may say that its image has another size, but not name another one.
  *
  * A client may be slow, stuck or hostile, and neither the guest nor other clients notice: sockets
- * don't block; a client gets one read of API_INPUT_SIZE bytes and at most API_BURST responses per turn
- * of the event loop; while its response isn't taken, nothing more of it is read. It has
+ * don't block; a client gets one read of API_INPUT_SIZE bytes and at most some API_BURST responses
+ * per turn of the event loop; while its response isn't taken, nothing more of it is read. It has
  * API_REQUEST_TIMEOUT_MS from the first byte of a request to its last one, and as long for taking a
- * response (limits.h). There are at most API_CLIENTS_MAX; one more takes the place of the one that has been
- * idle, between two requests, longest, or is turned away with status 503 if none is. Memory of
- * a client: its struct, a body of at most body_max bytes, one response.
+ * response (limits.h). There are at most API_CLIENTS_MAX; one more takes the place of the one that
+ * has been idle, between two requests, longest, or is turned away with status 503 if none is.
+ * Memory of a client: its struct, a body of at most body_max bytes, one response.
  *
  * The socket is made with mode 0660 less the umask, never in place of something that exists, and
  * removed at the end if the path still leads to it.
