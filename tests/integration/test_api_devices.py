@@ -59,7 +59,7 @@ def test_a_balloon_grows_and_shrinks(monitor):
 
 def test_the_guest_reads_its_metadata(monitor):
     """What was put before the start, and what was patched since; once it's version 2, only with a token."""
-    sh("ip tuntap add mtapi0 mode tap vnet_hdr")
+    sh("ip tuntap add mtapi0 mode tap vnet_hdr; ip link set mtapi0 up")
     try:
         for version, answer in (("V1", b"<i-1>"), ("V2", b"401 Unauthorized")):
             vmm = monitor()

@@ -24,7 +24,7 @@ echo "<$(wget -q -O - http://169.254.169.254/latest/meta-data/ami-id)>"
 
 @pytest.fixture
 def tap():
-    sh(f"ip tuntap add mtflow0 mode tap vnet_hdr user {UID}")
+    sh(f"ip tuntap add mtflow0 mode tap vnet_hdr user {UID}; ip link set mtflow0 up")
     yield
     sh("ip link del mtflow0")
 
@@ -67,6 +67,6 @@ def test_the_flow_in_a_jail(world, tap):
     root.mkdir(parents=True)
     os.chown(root, UID, GID)
     provide(root)
-    vmm = Monitor(root, command=world.command(args=["--api-sock", "/api.socket"]))
+    vmm = Monitor(root, command=world.command("--netns", "/proc/self/ns/net", args=["--api-sock", "/api.socket"]))
     world.started.append(vmm.process)
     flow(vmm, "", root)
