@@ -124,6 +124,21 @@ int config_put_vsock(struct config *config, struct config_vsock *vsock, struct e
 	return 0;
 }
 
+int config_put_mmds(struct config *config, struct config_mmds *mmds, struct error *err)
+{
+	struct config candidate = *config;
+
+	candidate.mmds = *mmds;
+	int rc = config_validate_objects(&candidate, err);
+
+	if (rc < 0)
+		return rc;
+	config_mmds_release(&config->mmds);
+	config->mmds = *mmds;
+	*mmds = (struct config_mmds){ 0 };
+	return 0;
+}
+
 int config_put_entropy(struct config *config, const struct config_entropy *entropy,
 		       struct error *err)
 {

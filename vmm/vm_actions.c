@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "devices/mmds/service.h"
 #include "devices/virtio/blk.h"
 #include "devices/virtio/net.h"
 #include "vmm/log.h"
@@ -116,6 +117,26 @@ static int limit_net(void *context, const char *id, const struct config_rate_lim
 		      : error_set(err, ENOENT, "network interface \"%s\": there is none", id);
 }
 
+static int get_mmds(void *context, json_t **data, struct error *err)
+{
+	json_t *root = vm_of(context)->mmds->store.root;
+
+	(void)err;
+	/* Firecracker's answer before there is any. */
+	*data = root ? json_incref(root) : json_object();
+	return 0;
+}
+
+static int put_mmds(void *context, json_t *data, struct error *err)
+{
+	return mmds_store_put(&vm_of(context)->mmds->store, data, err);
+}
+
+static int patch_mmds(void *context, json_t *patch, struct error *err)
+{
+	return mmds_store_patch(&vm_of(context)->mmds->store, patch, err);
+}
+
 static int open_log(void *context, const struct config_logger *logger, struct error *err)
 {
 	return vm_open_log(logger, vm_of(context)->id, err);
@@ -136,6 +157,9 @@ const struct api_actions vm_actions = {
 	.limit_drive = limit_drive,
 	.look_at_drive = look_at_drive,
 	.limit_net = limit_net,
+	.get_mmds = get_mmds,
+	.put_mmds = put_mmds,
+	.patch_mmds = patch_mmds,
 	.open_log = open_log,
 	.open_metrics = open_metrics,
 };

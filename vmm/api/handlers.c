@@ -213,6 +213,37 @@ int api_patch_net(struct api *api, const char *id, json_t *body, UNUSED json_t *
 	return rc;
 }
 
+int api_get_mmds(struct api *api, UNUSED const char *id, UNUSED json_t *body, json_t **out,
+		 struct error *err)
+{
+	return api->actions->get_mmds(api->context, out, err);
+}
+
+int api_put_mmds(struct api *api, UNUSED const char *id, json_t *body, UNUSED json_t **out,
+		 struct error *err)
+{
+	return api->actions->put_mmds(api->context, body, err);
+}
+
+int api_patch_mmds(struct api *api, UNUSED const char *id, json_t *body, UNUSED json_t **out,
+		   struct error *err)
+{
+	return api->actions->patch_mmds(api->context, body, err);
+}
+
+int api_put_mmds_config(struct api *api, UNUSED const char *id, json_t *body, UNUSED json_t **out,
+			struct error *err)
+{
+	struct config_mmds mmds = { 0 };
+
+	if (config_json_mmds(&mmds, body, err) < 0)
+		return error_wrap(err, "mmds-config");
+	int rc = config_put_mmds(api->config, &mmds, err);
+
+	config_mmds_release(&mmds);
+	return rc;
+}
+
 int api_put_vsock(struct api *api, UNUSED const char *id, json_t *body, UNUSED json_t **out,
 		  struct error *err)
 {

@@ -12,6 +12,7 @@ int api_get_instance(struct api *api, const char *id, json_t *body, json_t **out
 		     struct error *err);
 int api_get_version(struct api *api, const char *id, json_t *body, json_t **out, struct error *err);
 int api_get_config(struct api *api, const char *id, json_t *body, json_t **out, struct error *err);
+int api_get_mmds(struct api *api, const char *id, json_t *body, json_t **out, struct error *err);
 int api_get_machine(struct api *api, const char *id, json_t *body, json_t **out, struct error *err);
 
 int api_put_action(struct api *api, const char *id, json_t *body, json_t **out, struct error *err);
@@ -22,11 +23,14 @@ int api_put_entropy(struct api *api, const char *id, json_t *body, json_t **out,
 int api_put_logger(struct api *api, const char *id, json_t *body, json_t **out, struct error *err);
 int api_put_machine(struct api *api, const char *id, json_t *body, json_t **out, struct error *err);
 int api_put_metrics(struct api *api, const char *id, json_t *body, json_t **out, struct error *err);
+int api_put_mmds(struct api *api, const char *id, json_t *body, json_t **out, struct error *err);
+int api_put_mmds_config(struct api *api, const char *id, json_t *body, json_t **out, struct error *err);
 int api_put_net(struct api *api, const char *id, json_t *body, json_t **out, struct error *err);
 int api_put_serial(struct api *api, const char *id, json_t *body, json_t **out, struct error *err);
 int api_put_vsock(struct api *api, const char *id, json_t *body, json_t **out, struct error *err);
 int api_patch_drive(struct api *api, const char *id, json_t *body, json_t **out, struct error *err);
 int api_patch_net(struct api *api, const char *id, json_t *body, json_t **out, struct error *err);
+int api_patch_mmds(struct api *api, const char *id, json_t *body, json_t **out, struct error *err);
 int api_patch_machine(struct api *api, const char *id, json_t *body, json_t **out,
 		      struct error *err);
 int api_patch_vm(struct api *api, const char *id, json_t *body, json_t **out, struct error *err);

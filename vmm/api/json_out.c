@@ -90,6 +90,22 @@ static json_t *vsock(const struct config_vsock *v)
 			 v->uds_path, "guest_ports", guest_ports(v));
 }
 
+static json_t *mmds(const struct config_mmds *m)
+{
+	json_t *interfaces = m->set ? json_array() : NULL;
+	char ip[16];
+
+	if (!m->set)
+		return json_null();
+	for (unsigned int i = 0; i < m->n_network_interfaces; i++)
+		json_array_append_new(interfaces, json_string(m->network_interfaces[i]));
+	snprintf(ip, sizeof(ip), "%u.%u.%u.%u", m->ipv4_address >> 24, m->ipv4_address >> 16 & 0xff,
+		 m->ipv4_address >> 8 & 0xff, m->ipv4_address & 0xff);
+	return json_pack("{s:s, s:o, s:s, s:b}", "version", m->version == CONFIG_MMDS_V2 ? "V2" : "V1",
+			 "network_interfaces", interfaces, "ipv4_address", ip, "imds_compat",
+			 m->imds_compat);
+}
+
 static json_t *entropy(const struct config_entropy *e)
 {
 	return e->set ? json_pack("{s:o*}", "rate_limiter", limiter(&e->rate_limiter))
@@ -128,11 +144,11 @@ json_t *config_to_json(const struct config *config)
 		json_array_append_new(drives, drive(&config->drives[i]));
 	for (unsigned int i = 0; i < config->n_nets; i++)
 		json_array_append_new(nets, net(&config->nets[i]));
-	return json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:n, s:n, s:n, s:n, s:[]}",
+	return json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:n, s:n, s:n, s:o, s:[]}",
 			 "boot-source", boot_source(&config->boot_source), "machine-config",
 			 config_machine_to_json(&config->machine), "drives", drives,
 			 "network-interfaces", nets, "vsock", vsock(&config->vsock), "entropy",
 			 entropy(&config->entropy), "serial", serial(&config->serial), "logger",
 			 logger(&config->logger), "metrics", metrics(&config->metrics), "balloon",
-			 "cpu-config", "memory-hotplug", "mmds-config", "pmem");
+			 "cpu-config", "memory-hotplug", "mmds-config", mmds(&config->mmds), "pmem");
 }

@@ -17,7 +17,6 @@
 
 static const char no_balloon[] = "balloon is";
 static const char no_hotplug[] = "memory hotplug is";
-static const char no_mmds[] = "MMDS is";
 static const char no_pmem[] = "pmem is";
 static const char no_snapshots[] = "snapshots are";
 static const char no_templates[] = "CPU templates are";
@@ -52,10 +51,10 @@ static const struct api_route routes[] = {
 	{ "GET", "/balloon/hinting/status", API_AFTER_START, NULL, no_balloon },
 	{ "PATCH", "/balloon/hinting/start", API_AFTER_START, NULL, no_balloon },
 	{ "PATCH", "/balloon/hinting/stop", API_AFTER_START, NULL, no_balloon },
-	{ "GET", "/mmds", API_ANY_TIME, NULL, no_mmds },
-	{ "PUT", "/mmds", API_ANY_TIME, NULL, no_mmds },
-	{ "PATCH", "/mmds", API_ANY_TIME, NULL, no_mmds },
-	{ "PUT", "/mmds/config", API_BEFORE_START, NULL, no_mmds },
+	{ "GET", "/mmds", API_ANY_TIME, api_get_mmds, NULL },
+	{ "PUT", "/mmds", API_ANY_TIME, api_put_mmds, NULL },
+	{ "PATCH", "/mmds", API_ANY_TIME, api_patch_mmds, NULL },
+	{ "PUT", "/mmds/config", API_BEFORE_START, api_put_mmds_config, NULL },
 	{ "PUT", "/cpu-config", API_BEFORE_START, NULL, no_templates },
 	{ "PUT", "/pmem/{id}", API_BEFORE_START, NULL, no_pmem },
 	{ "PATCH", "/pmem/{id}", API_AFTER_START, NULL, no_pmem },
@@ -181,8 +180,10 @@ void api_handle(void *context, const struct api_request *request, struct api_res
 	log_request(request);
 	if (dispatch(context, request, &out, &err) < 0) {
 		json_decref(out);
-		api_response_fault(response, 400, err.message);
-		log_info("API: status 400: %s", err.message);
+		unsigned int status = err.errnum == EFBIG ? 413 : 400;
+
+		api_response_fault(response, status, err.message);
+		log_info("API: status %u: %s", status, err.message);
 	} else if (out) {
 		api_response_json(response, 200, out);
 	} else {
