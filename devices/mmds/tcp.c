@@ -339,7 +339,7 @@ void tcp_tick(struct tcp_connection *c, uint64_t now)
 		return;
 	if (now >= c->progress_at + idle_ns(c))
 		give_up(c, now);
-	else if (c->retry_at && now >= c->retry_at)
+	if (c->state < TCP_BROKEN && c->retry_at && now >= c->retry_at)
 		retry(c, now);
 	set_timer(c, now);
 }
