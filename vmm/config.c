@@ -201,9 +201,8 @@ static int validate_mmds(const struct config *config, struct error *err)
 
 static int validate_device_count(const struct config *config, struct error *err)
 {
-	unsigned int n =
-		config->n_drives + config->n_nets + config->vsock.set + config->entropy.set +
-		config->balloon.set;
+	unsigned int n = config->n_drives + config->n_nets + config->vsock.set +
+			 config->entropy.set + config->balloon.set;
 
 	if (n > CONFIG_VIRTIO_MAX)
 		return error_set(err, EINVAL, "too many devices: %u of at most %u", n,

@@ -210,8 +210,9 @@ int config_put_machine(struct config *config, const struct config_machine *machi
 int config_put_drive(struct config *config, struct config_drive *drive, struct error *err);
 int config_put_net(struct config *config, struct config_net *net, struct error *err);
 int config_put_vsock(struct config *config, struct config_vsock *vsock, struct error *err);
-int config_put_mmds(struct config *config, struct config_mmds *mmds, struct error *err);
 int config_put_entropy(struct config *config, const struct config_entropy *entropy, struct error *err);
+int config_put_balloon(struct config *config, const struct config_balloon *balloon, struct error *err);
+int config_put_mmds(struct config *config, struct config_mmds *mmds, struct error *err);
 int config_put_serial(struct config *config, struct config_serial *serial, struct error *err);
 
 /* The one of that id; NULL if there is none. */

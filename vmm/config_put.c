@@ -124,6 +124,31 @@ int config_put_vsock(struct config *config, struct config_vsock *vsock, struct e
 	return 0;
 }
 
+int config_put_entropy(struct config *config, const struct config_entropy *entropy,
+		       struct error *err)
+{
+	struct config candidate = *config;
+
+	candidate.entropy = *entropy;
+	int rc = config_validate_objects(&candidate, err);
+
+	if (rc == 0)
+		config->entropy = *entropy;
+	return rc;
+}
+
+int config_put_balloon(struct config *config, const struct config_balloon *balloon, struct error *err)
+{
+	struct config candidate = *config;
+
+	candidate.balloon = *balloon;
+	int rc = config_validate_objects(&candidate, err);
+
+	if (rc == 0)
+		config->balloon = *balloon;
+	return rc;
+}
+
 int config_put_mmds(struct config *config, struct config_mmds *mmds, struct error *err)
 {
 	struct config candidate = *config;
@@ -137,19 +162,6 @@ int config_put_mmds(struct config *config, struct config_mmds *mmds, struct erro
 	config->mmds = *mmds;
 	*mmds = (struct config_mmds){ 0 };
 	return 0;
-}
-
-int config_put_entropy(struct config *config, const struct config_entropy *entropy,
-		       struct error *err)
-{
-	struct config candidate = *config;
-
-	candidate.entropy = *entropy;
-	int rc = config_validate_objects(&candidate, err);
-
-	if (rc == 0)
-		config->entropy = *entropy;
-	return rc;
 }
 
 int config_put_serial(struct config *config, struct config_serial *serial, struct error *err)

@@ -116,7 +116,7 @@ static int run(struct vm *vm, struct config *config, const struct options *optio
 	       const struct vm_options *vm_options)
 {
 	struct vm_control control = { vm, config };
-	struct api api = { config, options->id, &vm_actions, &control };
+	struct api api = { config, options->id, &vm_actions, &control, vm_options->mmds };
 	struct api_server server = { 0 };
 	struct error err = { 0 };
 	int code = EXIT_OK;

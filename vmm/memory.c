@@ -138,6 +138,36 @@ void *guest_memory_at(const struct guest_memory *memory, uint64_t gpa, uint64_t 
 	return NULL;
 }
 
+bool guest_memory_has_small_pages(const struct guest_memory *memory, uint64_t gpa)
+{
+	uint8_t *page = guest_memory_at(memory, gpa, 2 * GUEST_PAGE_SIZE);
+	unsigned char resident[2];
+
+	if (!page)
+		return false;
+	/*
+	 * As by a write (Linux 5.14): a read would get the page of zeros. Nobody has touched the second
+	 * page; if it's there, it came with the first one.
+	 */
+	return madvise(page, GUEST_PAGE_SIZE, MADV_POPULATE_WRITE) == 0 &&
+	       mincore(page, sizeof(resident) * GUEST_PAGE_SIZE, resident) == 0 && !(resident[1] & 1);
+}
+
+int guest_memory_map(struct guest_memory *memory, uint64_t gpa, uint64_t len, int fd, uint64_t offset,
+		     struct error *err)
+{
+	void *at = guest_memory_at(memory, gpa, len);
+
+	if (!at || !is_aligned(gpa | len | offset, GUEST_PAGE_SIZE))
+		return error_set(err, EINVAL, "guest memory: can't map 0x%" PRIx64 " bytes at 0x%" PRIx64,
+				 len, gpa);
+	if (mmap(at, len, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_FIXED, fd, (off_t)offset) ==
+	    MAP_FAILED)
+		return error_sys(err, errno, "map");
+	madvise(at, len, MADV_DONTDUMP);
+	return 0;
+}
+
 bool guest_memory_read(const struct guest_memory *memory, uint64_t gpa, void *dst, uint64_t len)
 {
 	const void *src = guest_memory_at(memory, gpa, len);

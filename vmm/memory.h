@@ -62,6 +62,22 @@ uint64_t guest_memory_size(const struct guest_memory *memory);
  */
 void *guest_memory_at(const struct guest_memory *memory, uint64_t gpa, uint64_t len);
 
+/*
+ * Whether the host gives the region at gpa 4 KiB pages rather than huge ones. It touches the page at
+ * gpa to find out: the size of the first region's pages is decided by the host, its settings and what
+ * it has left.
+ */
+bool guest_memory_has_small_pages(const struct guest_memory *memory, uint64_t gpa);
+
+/*
+ * Put len bytes of the file fd, from offset, at gpa: as a private mapping, which the guest may write
+ * to. All three are multiples of GUEST_PAGE_SIZE. Before the region is KVM's; not over 2 MiB pages of
+ * hugetlbfs. Whoever changes or truncates the file later changes the guest's memory or takes it away.
+ * Errors: -EINVAL if the range isn't all RAM, those of mmap(2).
+ */
+int guest_memory_map(struct guest_memory *memory, uint64_t gpa, uint64_t len, int fd, uint64_t offset,
+		     struct error *err);
+
 /* Copy between host and guest. Returns false, with nothing copied, if the range isn't all RAM. */
 bool guest_memory_read(const struct guest_memory *memory, uint64_t gpa, void *dst, uint64_t len);
 bool guest_memory_write(struct guest_memory *memory, uint64_t gpa, const void *src, uint64_t len);

@@ -4,7 +4,6 @@
 #include <errno.h>
 #include <string.h>
 
-#include "devices/mmds/service.h"
 #include "devices/virtio/blk.h"
 #include "devices/virtio/net.h"
 #include "vmm/log.h"
@@ -75,8 +74,9 @@ static int ctrl_alt_del(void *context, struct error *err)
 	return i8042_ctrl_alt_del(&vm_of(context)->i8042, err);
 }
 
-#define VIRTIO_ID_NET	1
-#define VIRTIO_ID_BLOCK 2
+#define VIRTIO_ID_NET	  1
+#define VIRTIO_ID_BLOCK	  2
+#define VIRTIO_ID_BALLOON 5
 
 static struct virtio_device *find_device(struct vm *vm, uint32_t kind, const char *id)
 {
@@ -117,24 +117,9 @@ static int limit_net(void *context, const char *id, const struct config_rate_lim
 		      : error_set(err, ENOENT, "network interface \"%s\": there is none", id);
 }
 
-static int get_mmds(void *context, json_t **data, struct error *err)
+static struct virtio_device *balloon(void *context)
 {
-	json_t *root = vm_of(context)->mmds->store.root;
-
-	(void)err;
-	/* Firecracker's answer before there is any. */
-	*data = root ? json_incref(root) : json_object();
-	return 0;
-}
-
-static int put_mmds(void *context, json_t *data, struct error *err)
-{
-	return mmds_store_put(&vm_of(context)->mmds->store, data, err);
-}
-
-static int patch_mmds(void *context, json_t *patch, struct error *err)
-{
-	return mmds_store_patch(&vm_of(context)->mmds->store, patch, err);
+	return find_device(vm_of(context), VIRTIO_ID_BALLOON, "balloon");
 }
 
 static int open_log(void *context, const struct config_logger *logger, struct error *err)
@@ -157,9 +142,7 @@ const struct api_actions vm_actions = {
 	.limit_drive = limit_drive,
 	.look_at_drive = look_at_drive,
 	.limit_net = limit_net,
-	.get_mmds = get_mmds,
-	.put_mmds = put_mmds,
-	.patch_mmds = patch_mmds,
+	.balloon = balloon,
 	.open_log = open_log,
 	.open_metrics = open_metrics,
 };

@@ -20,8 +20,8 @@ void token_bucket_init(struct token_bucket *bucket, const struct rate_limit *lim
 	bucket->size = limit->size;
 	bucket->burst = limit->one_time_burst;
 	/* 292 years stand for more. */
-	bucket->refill_ns = limit->refill_ms < INT64_MAX / NS_PER_MS ? limit->refill_ms * NS_PER_MS
-								     : INT64_MAX;
+	bucket->refill_ns =
+		limit->refill_ms < INT64_MAX / NS_PER_MS ? limit->refill_ms * NS_PER_MS : INT64_MAX;
 }
 
 static void refill(struct token_bucket *bucket, uint64_t now_ns)

@@ -102,7 +102,7 @@ static json_t *merge(json_t *target, json_t *patch)
 int mmds_store_patch(struct mmds_store *store, json_t *patch, struct error *err)
 {
 	if (!store->root)
-		return error_set(err, ENOENT, "The MMDS data store is not initialized.");
+		return error_set(err, ENOENT, "mmds: nothing to patch: the store is empty");
 	json_t *copy = json_deep_copy(store->root);
 
 	return copy ? replace(store, merge(copy, patch), err) : error_sys(err, ENOMEM, "mmds");

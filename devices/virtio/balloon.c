@@ -40,8 +40,8 @@ static void set_timer(struct virtio_balloon *balloon, uint16_t seconds)
 static void read_stats(struct virtio_balloon *balloon, const struct virtqueue_chain *chain)
 {
 	struct virtio_balloon_stat stats[STATS_READ];
-	size_t n = iov_read(chain->iov, chain->n_readable, 0, stats, sizeof(stats)) /
-		   sizeof(stats[0]);
+	size_t n =
+		iov_read(chain->iov, chain->n_readable, 0, stats, sizeof(stats)) / sizeof(stats[0]);
 
 	balloon->counters.stats_updates++;
 	balloon->counters.stats_failures += chain->readable_len % sizeof(stats[0]) != 0;
@@ -297,21 +297,20 @@ static int start_timer(struct virtio_balloon *balloon, struct error *err)
 			on_timer, balloon, err);
 }
 
-int virtio_balloon_create(const struct virtio_balloon_options *options,
-			  struct guest_memory *memory, struct loop *loop,
-			  struct virtio_device **out, struct error *err)
+int virtio_balloon_create(const struct virtio_balloon_options *options, struct guest_memory *memory,
+			  struct loop *loop, struct virtio_device **out, struct error *err)
 {
 	struct virtio_balloon *balloon = calloc(1, sizeof(*balloon));
 	uint64_t features = (options->deflate_on_oom ? FEATURE(DEFLATE_ON_OOM) : 0) |
 			    (options->stats_interval_s ? FEATURE(STATS_VQ) : 0) |
 			    (options->hinting ? FEATURE(FREE_PAGE_HINT) : 0) |
 			    (options->reporting ? FEATURE(REPORTING) : 0);
-	unsigned int n_queues = 2 + (options->stats_interval_s > 0) + options->hinting +
-				options->reporting;
+	unsigned int n_queues =
+		2 + (options->stats_interval_s > 0) + options->hinting + options->reporting;
 	/* Fields behind the first two belong to features. */
-	uint32_t config_size = options->hinting
-				       ? offsetof(struct virtio_balloon_config, poison_val)
-				       : offsetof(struct virtio_balloon_config, free_page_hint_cmd_id);
+	uint32_t config_size =
+		options->hinting ? offsetof(struct virtio_balloon_config, poison_val)
+				 : offsetof(struct virtio_balloon_config, free_page_hint_cmd_id);
 	int r;
 
 	if (!balloon)

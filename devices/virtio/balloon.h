@@ -23,17 +23,16 @@
 #define VIRTIO_BALLOON_STATS	  16 /* tags 0 to 15, those of Linux 6.12's driver */
 
 struct virtio_balloon_options {
-	uint32_t amount_mib;	   /* to be given up from the start; at most the guest's memory */
-	bool deflate_on_oom;	   /* the guest may take pages back rather than kill its processes */
+	uint32_t amount_mib; /* to be given up from the start; at most the guest's memory */
+	bool deflate_on_oom; /* the guest may take pages back rather than kill its processes */
 	uint16_t stats_interval_s; /* 0 = no statistics */
 	bool hinting;
 	bool reporting;
 };
 
 /* Errors: -EINVAL for an amount beyond the guest's memory; -ENOMEM, eventfd(2), timerfd_create(2). */
-int virtio_balloon_create(const struct virtio_balloon_options *options,
-			  struct guest_memory *memory, struct loop *loop,
-			  struct virtio_device **out, struct error *err);
+int virtio_balloon_create(const struct virtio_balloon_options *options, struct guest_memory *memory,
+			  struct loop *loop, struct virtio_device **out, struct error *err);
 
 /*
  * What the API does. From any thread. Errors: -ENODEV while the guest has no driver for it, of those

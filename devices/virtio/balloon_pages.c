@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The pages that a guest gives up, in the three ways that it may say so. */
-#include <stdlib.h>
 #include <string.h>
 
 #include "devices/virtio/balloon_private.h"
@@ -31,11 +30,21 @@ static int64_t give_back(struct virtio_balloon *balloon, void *hva, uint64_t len
 	return -1;
 }
 
-static int compare_pfns(const void *a, const void *b)
+/* Shell's, by Ciura's gaps: glibc's qsort() may allocate, and asks the system how much there is. */
+static void sort_pfns(uint32_t *pfns, size_t n)
 {
-	uint32_t left = *(const uint32_t *)a, right = *(const uint32_t *)b;
+	static const size_t gaps[] = { 701, 301, 132, 57, 23, 10, 4, 1 };
 
-	return (left > right) - (left < right);
+	for (unsigned int g = 0; g < ARRAY_SIZE(gaps); g++) {
+		for (size_t i = gaps[g]; i < n; i++) {
+			uint32_t pfn = pfns[i];
+			size_t at = i;
+
+			for (; at >= gaps[g] && pfns[at - gaps[g]] > pfn; at -= gaps[g])
+				pfns[at] = pfns[at - gaps[g]];
+			pfns[at] = pfn;
+		}
+	}
 }
 
 /* §5.5.6: an array of page numbers. Neighbours go together, as each call stops the vCPUs. */
@@ -47,7 +56,7 @@ unsigned int balloon_inflate(struct virtio_balloon *balloon, const struct virtqu
 	unsigned int calls = 0;
 
 	balloon->counters.inflations++;
-	qsort(pfns, n, sizeof(pfns[0]), compare_pfns);
+	sort_pfns(pfns, n);
 	for (size_t i = 0; i < n; i++) {
 		uint8_t *page = guest_memory_at(balloon->dev.memory,
 						(uint64_t)pfns[i] << VIRTIO_BALLOON_PFN_SHIFT,

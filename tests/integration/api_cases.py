@@ -151,17 +151,6 @@ BEFORE = [
     *types("/network-interfaces/a", net(), "host_dev_name", "a string", "network-interface", NOT_STRING),
     *types("/network-interfaces/a", net(), "guest_mac", "a string", "network-interface", NOT_STRING),
     *types("/network-interfaces/a", net(), "mtu", "an integer", "network-interface", NOT_NUMBER),
-    # mmds
-    ("PUT", "/mmds/config", {}, 'mmds-config: missing key "network_interfaces"'),
-    ("PUT", "/mmds/config", {"network_interfaces": []}, "mmds-config: network_interfaces: is empty"),
-    ("PUT", "/mmds/config", {"network_interfaces": ["a"]},
-     'mmds-config: network_interfaces[0]: no network interface is called "a"'),
-    ("PUT", "/mmds/config", {"network_interfaces": ["a"], "version": "V3"},
-     'mmds-config: version: "V3" is none of "V1", "V2"'),
-    ("PUT", "/mmds/config", {"network_interfaces": ["a"], "ipv4_address": "10.0.0.1"},
-     'mmds-config: ipv4_address: "10.0.0.1" is not link-local (169.254.1.0 to 169.254.254.255)'),
-    ("PUT", "/mmds", "1", JSON + "line 1, column 1: '[' or '{' expected near '1'"),
-    ("PATCH", "/mmds", {"a": 1}, "The MMDS data store is not initialized."),
     # vsock, entropy, serial
     ("PUT", "/vsock", {"uds_path": "v"}, 'vsock: missing key "guest_cid"'),
     ("PUT", "/vsock", {"guest_cid": 3}, 'vsock: missing key "uds_path"'),
@@ -217,7 +206,6 @@ AFTER = [
     ("PUT", "/network-interfaces/a", net(), POST),
     ("PUT", "/vsock", {"guest_cid": 3, "uds_path": "v"}, POST),
     ("PUT", "/entropy", {}, POST),
-    ("PUT", "/mmds/config", {"network_interfaces": ["a"]}, POST),
     ("PUT", "/serial", {}, POST),
     ("PUT", "/logger", {}, POST),
     ("PUT", "/metrics", {"metrics_path": "m"}, POST),
@@ -238,9 +226,6 @@ AFTER = [
 
 # What comes with later issues, by what is missing: (method, path), in any state.
 MISSING = {
-    "balloon is": [("GET", "/balloon"), ("PUT", "/balloon"), ("PATCH", "/balloon"), ("GET", "/balloon/statistics"),
-                   ("PATCH", "/balloon/statistics"), ("GET", "/balloon/hinting/status"),
-                   ("PATCH", "/balloon/hinting/start"), ("PATCH", "/balloon/hinting/stop")],
     "CPU templates are": [("PUT", "/cpu-config")],
     "pmem is": [("PUT", "/pmem/a"), ("PATCH", "/pmem/a")],
     "memory hotplug is": [("GET", "/hotplug/memory"), ("PUT", "/hotplug/memory"), ("PATCH", "/hotplug/memory")],

@@ -11,6 +11,7 @@
 
 #include <cmocka.h>
 
+#include "devices/mmds/service.h"
 #include "vmm/api/json.h"
 #include "vmm/api/routes.h"
 #include "vmm/util.h"
@@ -23,6 +24,7 @@ struct fake {
 	bool fails;
 	char done[256]; /* names of actions */
 	struct config config;
+	struct mmds mmds;
 	struct api api;
 };
 
@@ -96,24 +98,6 @@ static int limit_net(void *context, const char *id, const struct config_rate_lim
 	return did(context, what, err);
 }
 
-static int get_mmds(void *context, json_t **data, struct error *err)
-{
-	*data = json_pack("{s:i}", "a", 1);
-	return ((struct fake *)context)->fails ? error_set(err, EIO, "get_mmds: failed") : 0;
-}
-
-static int put_mmds(void *context, json_t *data, struct error *err)
-{
-	if (json_object_get(data, "large"))
-		return error_set(err, EFBIG, "too large");
-	return json_is_object(data) ? did(context, "put_mmds", err) : error_set(err, EINVAL, "no object");
-}
-
-static int patch_mmds(void *context, json_t *patch, struct error *err)
-{
-	return json_is_object(patch) ? did(context, "patch_mmds", err) : error_set(err, EINVAL, "no object");
-}
-
 static int open_log(void *context, const struct config_logger *logger, struct error *err)
 {
 	(void)logger;
@@ -136,9 +120,6 @@ static const struct api_actions actions = {
 	.limit_drive = limit_drive,
 	.look_at_drive = look_at_drive,
 	.limit_net = limit_net,
-	.get_mmds = get_mmds,
-	.put_mmds = put_mmds,
-	.patch_mmds = patch_mmds,
 	.open_log = open_log,
 	.open_metrics = open_metrics,
 };
@@ -147,7 +128,7 @@ static void begin(struct fake *f)
 {
 	memset(f, 0, sizeof(*f));
 	config_init(&f->config);
-	f->api = (struct api){ &f->config, "vm-1", &actions, f };
+	f->api = (struct api){ &f->config, "vm-1", &actions, f, &f->mmds };
 }
 
 /* "STATUS BODY" of the answer to "METHOD PATH [BODY]". */
@@ -201,36 +182,6 @@ static void what_there_is_can_be_asked_for(void **state)
 			    "200 {\"vcpu_count\":1,\"mem_size_mib\":128,\"smt\":false,"
 			    "\"track_dirty_pages\":false,\"huge_pages\":\"None\"}");
 	assert_string_equal(f.done, "");
-	config_release(&f.config);
-}
-
-static void metadata_at_any_time(void **state)
-{
-	struct fake f;
-
-	(void)state;
-	begin(&f);
-	for (unsigned int i = 0; i < 2; i++) {
-		done(&f, "PUT /mmds {\"a\": 1}");
-		done(&f, "PATCH /mmds {\"a\": 2}");
-		assert_string_equal(ask(&f, "GET /mmds"), "200 {\"a\":1}");
-		f.state = VM_STATE_RUNNING;
-	}
-	assert_string_equal(f.done, "put_mmds patch_mmds put_mmds patch_mmds ");
-	assert_string_equal(ask(&f, "PUT /mmds {\"large\": 1}"), "413 {\"fault_message\":\"too large\"}");
-	f.fails = true;
-	refused(&f, "PATCH /mmds {\"a\": 2}", "patch_mmds: failed");
-	refused(&f, "GET /mmds", "get_mmds: failed");
-	refused(&f, "PUT /mmds/config {\"network_interfaces\": [\"e\"]}", AFTER);
-	f.state = VM_STATE_NOT_STARTED;
-	refused(&f, "PUT /mmds/config {\"network_interfaces\": [\"e\"]}",
-		"mmds-config: network_interfaces[0]: no network interface is called \\\"e\\\"");
-	done(&f, "PUT /network-interfaces/e " NET("e"));
-	done(&f, "PUT /mmds/config {\"network_interfaces\": [\"e\"], \"version\": \"V2\"}");
-	assert_int_equal(f.config.mmds.version, CONFIG_MMDS_V2);
-	assert_non_null(strstr(ask(&f, "GET /vm/config"),
-			       "\"mmds-config\":{\"version\":\"V2\",\"network_interfaces\":[\"e\"],"
-			       "\"ipv4_address\":\"169.254.169.254\",\"imds_compat\":false}"));
 	config_release(&f.config);
 }
 
@@ -619,7 +570,6 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(what_there_is_can_be_asked_for),
-		cmocka_unit_test(metadata_at_any_time),
 		cmocka_unit_test(every_object_reaches_the_config),
 		cmocka_unit_test(the_config_that_is_told_can_be_read),
 		cmocka_unit_test(bad_bodies_are_refused_and_change_nothing),

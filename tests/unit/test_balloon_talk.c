@@ -453,7 +453,8 @@ static void hostile_states_are_refused(void **state)
 		{ FIELD(reserved), 1, "balloon \"balloon\": unknown flags" },
 		{ FIELD(target_pages), 17 * 256 + 1,
 		  "balloon \"balloon\": saved with 4353 pages to be given up of 4352" },
-		{ FIELD(hint_host_cmd), 1, "balloon \"balloon\": saved with hinting, made without" },
+		{ FIELD(hint_host_cmd), 1,
+		  "balloon \"balloon\": saved with hinting, made without" },
 		{ FIELD(stats_interval_s), 1,
 		  "balloon \"balloon\": saved with statistics, made without" },
 	};

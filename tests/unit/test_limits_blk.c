@@ -22,7 +22,8 @@ static void setup(struct blk_rig *rig, enum disk_engine engine, struct rate_limi
 {
 	fake_time_start();
 	blk_setup(rig,
-		  (struct virtio_blk_options){ .writeback = true, .engine = engine, .limits = limits },
+		  (struct virtio_blk_options){
+			  .writeback = true, .engine = engine, .limits = limits },
 		  ALL_FEATURES);
 }
 
@@ -85,8 +86,8 @@ static void bytes_wait_for_their_turn(void **state)
 		assert_true(driver_kick_wanted(&rig.drv, 0));
 		assert_int_equal(virtio_blk_limiter_counters(rig.drv.device).throttled, 3);
 		assert_int_equal(virtio_blk_limiter_counters(rig.drv.device).resumed, 3);
-		assert_int_equal(blk_count(&virtio_blk_counters(rig.drv.device)->op[DISK_READ].requests),
-				 5);
+		assert_int_equal(
+			blk_count(&virtio_blk_counters(rig.drv.device)->op[DISK_READ].requests), 5);
 		teardown(&rig);
 	}
 }
@@ -306,7 +307,8 @@ static void saved_while_throttled_it_goes_on_elsewhere(void **state)
 		pass(&rig, 40 * MS);
 		expect_answers(&rig, 1);
 		saved.limiter.ops.burst = 1;
-		assert_int_equal(virtio_mmio_restore(&rig.drv.mmio, &transport, &saved, &err), -EINVAL);
+		assert_int_equal(virtio_mmio_restore(&rig.drv.mmio, &transport, &saved, &err),
+				 -EINVAL);
 		assert_string_equal(err.message, "drive \"rootfs\": saved rate limits can't be");
 		teardown(&rig);
 	}

@@ -23,7 +23,10 @@ static struct virtio_net_hdr_v1 hdr;
 static void start(struct rate_limits rx, struct rate_limits tx)
 {
 	const struct virtio_net_options options = {
-		.id = "eth0", .tap_name = NET_TAP, .rx_limits = rx, .tx_limits = tx,
+		.id = "eth0",
+		.tap_name = NET_TAP,
+		.rx_limits = rx,
+		.tx_limits = tx,
 	};
 
 	if (net_skip)
@@ -297,8 +300,7 @@ static void saved_while_throttled_it_goes_on_elsewhere(void **state)
 	expect_sent(1, 1, 100);
 	saved.tx_limiter.ops.size = 0;
 	assert_int_equal(virtio_mmio_restore(&net.drv.mmio, &transport, &saved, &err), -EINVAL);
-	assert_string_equal(err.message,
-			    "network interface \"eth0\": saved rate limits can't be");
+	assert_string_equal(err.message, "network interface \"eth0\": saved rate limits can't be");
 }
 
 static void destroyed_while_throttled(void **state)

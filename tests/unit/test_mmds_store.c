@@ -104,7 +104,7 @@ static void refuses_what_is_too_large_and_keeps_what_it_has(void **state)
 	(void)state;
 	mmds_store_init(&store, 16);
 	assert_int_equal(patch(&store, "{\"a\":1}", &err), -ENOENT);
-	assert_string_equal(err.message, "The MMDS data store is not initialized.");
+	assert_string_equal(err.message, "mmds: nothing to patch: the store is empty");
 	/* Spaces don't count: 16 bytes, and 17. */
 	assert_int_equal(put(&store, "{ \"a\" : \"12345678\" }", &err), 0);
 	assert_int_equal(put(&store, "{\"a\":\"123456789\"}", &err), -EFBIG);

@@ -257,7 +257,8 @@ static void set(struct rig *rig, struct rate_limits limits)
 
 static void set_both(struct rig *rig, uint64_t bytes, uint64_t ops, uint64_t refill_ms)
 {
-	set(rig, (struct rate_limits){ { true, bytes, 0, refill_ms }, { true, ops, 0, refill_ms } });
+	set(rig,
+	    (struct rate_limits){ { true, bytes, 0, refill_ms }, { true, ops, 0, refill_ms } });
 }
 
 static bool operation(struct rig *rig, uint64_t bytes)
@@ -456,12 +457,8 @@ static void saved_and_restored_it_goes_on_where_it_was(void **state)
 static void states_that_cannot_be_are_refused(void **state)
 {
 	static const struct token_bucket_state bad[] = {
-		{ .size = 1 },
-		{ .refill_ns = 1 },
-		{ .burst = 1 },
-		{ .missing_low = 1 },
-		{ .missing_high = 1 },
-		{ .size = 1, .refill_ns = 1ull << 63 },
+		{ .size = 1 },	      { .refill_ns = 1 },    { .burst = 1 },
+		{ .missing_low = 1 }, { .missing_high = 1 }, { .size = 1, .refill_ns = 1ull << 63 },
 	};
 	static const struct token_bucket_state worst = {
 		UINT64_MAX, INT64_MAX, 0, UINT64_MAX, UINT64_MAX,
@@ -473,7 +470,8 @@ static void states_that_cannot_be_are_refused(void **state)
 		struct rate_limiter_state s = { 0 };
 
 		*(i % 2 ? &s.ops : &s.bandwidth) = bad[i / 2];
-		assert_int_equal(rate_limiter_restore(&rig->limiter, &s, &rig->user, &err), -EINVAL);
+		assert_int_equal(rate_limiter_restore(&rig->limiter, &s, &rig->user, &err),
+				 -EINVAL);
 		assert_string_equal(err.message, "saved rate limits can't be");
 		assert_null(rig->limiter);
 	}

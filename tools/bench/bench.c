@@ -46,7 +46,8 @@ static void help(FILE *out)
 	fprintf(out, "usage: mote bench SUBCOMMAND [OPTIONS..]\n\n");
 	for (unsigned int i = 0; subcommands[i].name; i++)
 		fprintf(out, "  %-8s %s\n", subcommands[i].name, subcommands[i].summary);
-	fprintf(out, "\n`mote bench SUBCOMMAND --help` says more.\n");
+	fprintf(out, "\n`mote bench SUBCOMMAND --help` says more. Example:\n\n"
+		     "  mote bench boot --peer qemu-microvm --peer runc --html boot.html\n");
 }
 
 int mote_bench(int argc, char *argv[])

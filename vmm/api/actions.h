@@ -6,11 +6,11 @@
 #ifndef MOTE_API_ACTIONS_H
 #define MOTE_API_ACTIONS_H
 
-#include <jansson.h>
-
 #include "vmm/config.h"
 #include "vmm/error.h"
 #include "vmm/state.h"
+
+struct virtio_device;
 
 struct api_actions {
 	enum vm_state (*state)(void *context);
@@ -27,13 +27,8 @@ struct api_actions {
 	int (*look_at_drive)(void *context, const char *id, const char *path, struct error *err);
 	int (*limit_net)(void *context, const char *id, const struct config_rate_limiter *rx,
 			 const struct config_rate_limiter *tx, struct error *err);
-	/*
-	 * The metadata: *data is a new reference; what is given is borrowed. -EFBIG: it would be more than
-	 * there may be.
-	 */
-	int (*get_mmds)(void *context, json_t **data, struct error *err);
-	int (*put_mmds)(void *context, json_t *data, struct error *err);
-	int (*patch_mmds)(void *context, json_t *patch, struct error *err);
+	/* The device that the config has, once it runs; NULL without one. */
+	struct virtio_device *(*balloon)(void *context);
 	int (*open_log)(void *context, const struct config_logger *logger, struct error *err);
 	int (*open_metrics)(void *context, const struct config_metrics *metrics, struct error *err);
 };

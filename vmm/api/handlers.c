@@ -32,7 +32,7 @@ int api_check_state(const struct api *api, enum api_when when, struct error *err
 	return 0;
 }
 
-static int answer(json_t *root, json_t **out, struct error *err)
+int api_answer(json_t *root, json_t **out, struct error *err)
 {
 	*out = root;
 	return root ? 0 : error_sys(err, ENOMEM, "make the answer");
@@ -43,29 +43,29 @@ static int answer(json_t *root, json_t **out, struct error *err)
 int api_get_instance(struct api *api, UNUSED const char *id, UNUSED json_t *body, json_t **out,
 		     struct error *err)
 {
-	return answer(json_pack("{s:s, s:s, s:s, s:s}", "app_name", "mote", "id", api->id, "state",
-				vm_state_name(state_of(api)), "vmm_version", MOTE_VERSION),
-		      out, err);
+	return api_answer(json_pack("{s:s, s:s, s:s, s:s}", "app_name", "mote", "id", api->id, "state",
+				    vm_state_name(state_of(api)), "vmm_version", MOTE_VERSION),
+			  out, err);
 }
 
 int api_get_version(UNUSED struct api *api, UNUSED const char *id, UNUSED json_t *body,
 		    json_t **out, struct error *err)
 {
-	return answer(json_pack("{s:s, s:s}", "firecracker_version", API_FIRECRACKER_VERSION,
-				"mote_version", MOTE_VERSION),
-		      out, err);
+	return api_answer(json_pack("{s:s, s:s}", "firecracker_version", API_FIRECRACKER_VERSION,
+				    "mote_version", MOTE_VERSION),
+			  out, err);
 }
 
 int api_get_config(struct api *api, UNUSED const char *id, UNUSED json_t *body, json_t **out,
 		   struct error *err)
 {
-	return answer(config_to_json(api->config), out, err);
+	return api_answer(config_to_json(api->config), out, err);
 }
 
 int api_get_machine(struct api *api, UNUSED const char *id, UNUSED json_t *body, json_t **out,
 		    struct error *err)
 {
-	return answer(config_machine_to_json(&api->config->machine), out, err);
+	return api_answer(config_machine_to_json(&api->config->machine), out, err);
 }
 
 /* ---- the config ---- */
@@ -210,37 +210,6 @@ int api_patch_net(struct api *api, const char *id, json_t *body, UNUSED json_t *
 	if (rc == 0)
 		rc = patch_net(api, id, &patch, err);
 	config_net_release(&patch);
-	return rc;
-}
-
-int api_get_mmds(struct api *api, UNUSED const char *id, UNUSED json_t *body, json_t **out,
-		 struct error *err)
-{
-	return api->actions->get_mmds(api->context, out, err);
-}
-
-int api_put_mmds(struct api *api, UNUSED const char *id, json_t *body, UNUSED json_t **out,
-		 struct error *err)
-{
-	return api->actions->put_mmds(api->context, body, err);
-}
-
-int api_patch_mmds(struct api *api, UNUSED const char *id, json_t *body, UNUSED json_t **out,
-		   struct error *err)
-{
-	return api->actions->patch_mmds(api->context, body, err);
-}
-
-int api_put_mmds_config(struct api *api, UNUSED const char *id, json_t *body, UNUSED json_t **out,
-			struct error *err)
-{
-	struct config_mmds mmds = { 0 };
-
-	if (config_json_mmds(&mmds, body, err) < 0)
-		return error_wrap(err, "mmds-config");
-	int rc = config_put_mmds(api->config, &mmds, err);
-
-	config_mmds_release(&mmds);
 	return rc;
 }
 

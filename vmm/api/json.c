@@ -39,6 +39,11 @@ const char *const config_io_engine_names[] = {
 	[CONFIG_IO_ASYNC] = "Async",
 	NULL,
 };
+const char *const config_mmds_version_names[] = {
+	[CONFIG_MMDS_V1] = "V1",
+	[CONFIG_MMDS_V2] = "V2",
+	NULL,
+};
 
 static bool is_id_byte(unsigned char c)
 {
@@ -424,13 +429,8 @@ static int parse_mmds_interface(void *member, json_t *value, struct error *err)
 
 int config_json_mmds(struct config_mmds *out, json_t *object, struct error *err)
 {
-	static const char *const versions[] = {
-		[CONFIG_MMDS_V1] = "V1",
-		[CONFIG_MMDS_V2] = "V2",
-		NULL,
-	};
 	static const struct field fields[] = {
-		{ FIELD_NAME("version", struct config_mmds, version, versions) },
+		{ FIELD_NAME("version", struct config_mmds, version, config_mmds_version_names) },
 		{ FIELD_ARRAY("network_interfaces", parse_mmds_interface), .required = true },
 		{ FIELD_WHOLE("ipv4_address", parse_link_local) },
 		{ FIELD_BOOL("imds_compat", struct config_mmds, imds_compat) },

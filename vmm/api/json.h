@@ -54,5 +54,6 @@ extern const char *const config_huge_pages_names[];
 extern const char *const config_platform_names[];
 extern const char *const config_cache_type_names[];
 extern const char *const config_io_engine_names[];
+extern const char *const config_mmds_version_names[];
 
 #endif

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "vmm/api/json_out.h"
 
+#include <arpa/inet.h>
 #include <stdio.h>
 
 #include "vmm/api/json.h"
@@ -90,19 +91,29 @@ static json_t *vsock(const struct config_vsock *v)
 			 v->uds_path, "guest_ports", guest_ports(v));
 }
 
+json_t *config_balloon_to_json(const struct config_balloon *b)
+{
+	if (!b->set)
+		return json_null();
+	return json_pack("{s:I, s:b, s:i, s:b, s:b}", "amount_mib", (json_int_t)b->amount_mib,
+			 "deflate_on_oom", b->deflate_on_oom, "stats_polling_interval_s",
+			 (int)b->stats_polling_interval_s, "free_page_hinting", b->free_page_hinting,
+			 "free_page_reporting", b->free_page_reporting);
+}
+
 static json_t *mmds(const struct config_mmds *m)
 {
+	const struct in_addr address = { htonl(m->ipv4_address) };
 	json_t *interfaces = m->set ? json_array() : NULL;
-	char ip[16];
+	char text[INET_ADDRSTRLEN];
 
 	if (!m->set)
 		return json_null();
 	for (unsigned int i = 0; i < m->n_network_interfaces; i++)
 		json_array_append_new(interfaces, json_string(m->network_interfaces[i]));
-	snprintf(ip, sizeof(ip), "%u.%u.%u.%u", m->ipv4_address >> 24, m->ipv4_address >> 16 & 0xff,
-		 m->ipv4_address >> 8 & 0xff, m->ipv4_address & 0xff);
-	return json_pack("{s:s, s:o, s:s, s:b}", "version", m->version == CONFIG_MMDS_V2 ? "V2" : "V1",
-			 "network_interfaces", interfaces, "ipv4_address", ip, "imds_compat",
+	inet_ntop(AF_INET, &address, text, sizeof(text));
+	return json_pack("{s:s, s:o, s:s, s:b}", "version", config_mmds_version_names[m->version],
+			 "network_interfaces", interfaces, "ipv4_address", text, "imds_compat",
 			 m->imds_compat);
 }
 
@@ -144,11 +155,12 @@ json_t *config_to_json(const struct config *config)
 		json_array_append_new(drives, drive(&config->drives[i]));
 	for (unsigned int i = 0; i < config->n_nets; i++)
 		json_array_append_new(nets, net(&config->nets[i]));
-	return json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:n, s:n, s:n, s:o, s:[]}",
+	return json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:n, s:n, s:o, s:[]}",
 			 "boot-source", boot_source(&config->boot_source), "machine-config",
 			 config_machine_to_json(&config->machine), "drives", drives,
 			 "network-interfaces", nets, "vsock", vsock(&config->vsock), "entropy",
 			 entropy(&config->entropy), "serial", serial(&config->serial), "logger",
 			 logger(&config->logger), "metrics", metrics(&config->metrics), "balloon",
-			 "cpu-config", "memory-hotplug", "mmds-config", mmds(&config->mmds), "pmem");
+			 config_balloon_to_json(&config->balloon), "cpu-config", "memory-hotplug",
+			 "mmds-config", mmds(&config->mmds), "pmem");
 }

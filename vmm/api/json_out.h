@@ -11,6 +11,7 @@
 #include "vmm/config.h"
 
 json_t *config_machine_to_json(const struct config_machine *machine);
+json_t *config_balloon_to_json(const struct config_balloon *balloon);
 
 /* Every object that Firecracker's form has; those that aren't configured are null, lists empty. */
 json_t *config_to_json(const struct config *config);

@@ -15,7 +15,6 @@
 #define LOG_BODY_MAX 1024
 #define LOG_PATH_MAX 200
 
-static const char no_balloon[] = "balloon is";
 static const char no_hotplug[] = "memory hotplug is";
 static const char no_pmem[] = "pmem is";
 static const char no_snapshots[] = "snapshots are";
@@ -43,14 +42,14 @@ static const struct api_route routes[] = {
 	{ "PUT", "/logger", API_BEFORE_START, api_put_logger, NULL },
 	{ "PUT", "/metrics", API_BEFORE_START, api_put_metrics, NULL },
 	{ "PATCH", "/vm", API_AFTER_START, api_patch_vm, NULL },
-	{ "GET", "/balloon", API_ANY_TIME, NULL, no_balloon },
-	{ "PUT", "/balloon", API_BEFORE_START, NULL, no_balloon },
-	{ "PATCH", "/balloon", API_AFTER_START, NULL, no_balloon },
-	{ "GET", "/balloon/statistics", API_AFTER_START, NULL, no_balloon },
-	{ "PATCH", "/balloon/statistics", API_AFTER_START, NULL, no_balloon },
-	{ "GET", "/balloon/hinting/status", API_AFTER_START, NULL, no_balloon },
-	{ "PATCH", "/balloon/hinting/start", API_AFTER_START, NULL, no_balloon },
-	{ "PATCH", "/balloon/hinting/stop", API_AFTER_START, NULL, no_balloon },
+	{ "GET", "/balloon", API_ANY_TIME, api_get_balloon, NULL },
+	{ "PUT", "/balloon", API_BEFORE_START, api_put_balloon, NULL },
+	{ "PATCH", "/balloon", API_AFTER_START, api_patch_balloon, NULL },
+	{ "GET", "/balloon/statistics", API_AFTER_START, api_get_balloon_stats, NULL },
+	{ "PATCH", "/balloon/statistics", API_AFTER_START, api_patch_balloon_stats, NULL },
+	{ "GET", "/balloon/hinting/status", API_AFTER_START, api_get_hinting, NULL },
+	{ "PATCH", "/balloon/hinting/start", API_AFTER_START, api_start_hinting, NULL },
+	{ "PATCH", "/balloon/hinting/stop", API_AFTER_START, api_stop_hinting, NULL },
 	{ "GET", "/mmds", API_ANY_TIME, api_get_mmds, NULL },
 	{ "PUT", "/mmds", API_ANY_TIME, api_put_mmds, NULL },
 	{ "PATCH", "/mmds", API_ANY_TIME, api_patch_mmds, NULL },
@@ -133,6 +132,12 @@ static int dispatch(struct api *api, const struct api_request *request, json_t *
 	return rc;
 }
 
+/* Metadata that are too large aren't merely wrong, for Firecracker's clients. */
+static unsigned int status_of(const struct api_request *request, const struct error *err)
+{
+	return err->errnum == EFBIG && strcmp(request->path, "/mmds") == 0 ? 413 : 400;
+}
+
 /* One line of printable characters, as a Rust or C string has them; cut if long. */
 static const char *quote(const char *text, size_t length, char *line, size_t size)
 {
@@ -180,10 +185,8 @@ void api_handle(void *context, const struct api_request *request, struct api_res
 	log_request(request);
 	if (dispatch(context, request, &out, &err) < 0) {
 		json_decref(out);
-		unsigned int status = err.errnum == EFBIG ? 413 : 400;
-
-		api_response_fault(response, status, err.message);
-		log_info("API: status %u: %s", status, err.message);
+		api_response_fault(response, status_of(request, &err), err.message);
+		log_info("API: status %u: %s", response->status, err.message);
 	} else if (out) {
 		api_response_json(response, 200, out);
 	} else {

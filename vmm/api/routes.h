@@ -15,17 +15,20 @@
 #include "vmm/api/connection.h"
 #include "vmm/config.h"
 
+struct mmds; /* devices/mmds/service.h */
+
 /* What requests are about. All borrowed. */
 struct api {
 	struct config *config; /* of the microVM to be; not to be changed once it runs */
 	const char *id;
 	const struct api_actions *actions;
 	void *context; /* of actions */
+	struct mmds *mmds;
 };
 
 enum api_when { API_ANY_TIME, API_BEFORE_START, API_AFTER_START };
 
-/* id: of the path, NULL if its pattern has none. body: NULL for GET. *out: of a GET, else NULL. */
+/* id: of the path, NULL if its pattern has none. body: NULL = there was none. *out: of a GET, else NULL. */
 typedef int (*api_route_fn)(struct api *api, const char *id, json_t *body, json_t **out,
 			    struct error *err);
 

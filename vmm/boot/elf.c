@@ -2,8 +2,11 @@
 /* ELF kernels: segments, and the PVH entry note (Xen public/elfnote.h, XEN_ELFNOTE_PHYS32_ENTRY). */
 #include <elf.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include "vmm/boot/kernel.h"
 #include "vmm/boot/platform.h"
@@ -12,6 +15,7 @@
 #define ELF_SEGMENTS_MAX         64
 #define ELF_NOTES_MAX            (64 * KIB)
 #define XEN_ELFNOTE_PHYS32_ENTRY 18
+#define OVERFLOW_UID             65534
 #define LINUX_CMDLINE_MAX        2047 /* COMMAND_LINE_SIZE of x86 Linux, without the NUL */
 
 static int check_header(const Elf64_Ehdr *ehdr, struct error *err)
@@ -114,6 +118,44 @@ static bool inside_a_segment(const Elf64_Phdr *segments, unsigned int n, uint64_
 	return false;
 }
 
+/*
+ * Whether nobody but root and ourselves can change the file under a guest that has it mapped: then it
+ * is as safe as our own program's. An access list shows in the group's bits. What user namespaces
+ * don't know is nobody's, and anybody's.
+ */
+static bool is_safe_to_map(int fd)
+{
+	const int for_good = F_SEAL_WRITE | F_SEAL_SHRINK | F_SEAL_GROW;
+	int seals = fcntl(fd, F_GET_SEALS);
+	struct stat st;
+
+	if (seals >= 0 && (seals & for_good) == for_good)
+		return true;
+	return fstat(fd, &st) == 0 && !(st.st_mode & (S_IWGRP | S_IWOTH)) &&
+	       (st.st_uid == 0 || (st.st_uid == geteuid() && st.st_uid != OVERFLOW_UID));
+}
+
+/*
+ * The bytes of one segment. Mapped, if share is set: what the guest only reads is the host's page
+ * cache then, once for all guests, and what it doesn't touch costs nothing. Copied otherwise, and what
+ * doesn't fill a page.
+ */
+static int load_segment(struct guest_memory *memory, int fd, const Elf64_Phdr *s, bool share,
+			struct error *err)
+{
+	uint64_t mapped = 0;
+
+	if (share && is_aligned(s->p_paddr | s->p_offset, GUEST_PAGE_SIZE))
+		mapped = align_down(s->p_filesz, GUEST_PAGE_SIZE);
+	/* A file system may not be able to: then it's copied. */
+	if (mapped > 0 && guest_memory_map(memory, s->p_paddr, mapped, fd, s->p_offset, NULL) < 0)
+		mapped = 0;
+	if (mapped == s->p_filesz)
+		return 0;
+	return read_exactly(fd, (uint8_t *)guest_memory_at(memory, s->p_paddr, s->p_filesz) + mapped,
+			    s->p_filesz - mapped, s->p_offset + mapped, err);
+}
+
 static int load_segments(struct guest_memory *memory, int fd, const Elf64_Phdr *segments,
 			 unsigned int n, uint64_t file_size, struct kernel_image *image,
 			 struct error *err)
@@ -131,14 +173,19 @@ static int load_segments(struct guest_memory *memory, int fd, const Elf64_Phdr *
 	}
 	if (image->end == 0)
 		return error_set(err, ENOEXEC, "ELF: nothing to load");
+	/*
+	 * Into huge pages it's copied: 4 KiB pages in their place would be an exit each at the guest's
+	 * first touch, and slower than copying.
+	 */
+	bool share = guest_memory_has_small_pages(memory, 0) && is_safe_to_map(fd);
+
 	for (unsigned int i = 0; i < n; i++) {
 		const Elf64_Phdr *s = &segments[i];
 
 		if (s->p_type != PT_LOAD || s->p_filesz == 0)
 			continue;
 		/* Guest memory is zeroed: what lies between filesz and memsz (.bss) is done. */
-		rc = read_exactly(fd, guest_memory_at(memory, s->p_paddr, s->p_filesz), s->p_filesz,
-				  s->p_offset, err);
+		rc = load_segment(memory, fd, s, share, err);
 		if (rc < 0)
 			return error_wrap(err, "ELF: segment %u", i);
 	}
