@@ -296,6 +296,40 @@ def test_there_are_enough_cases_and_each_is_a_different_one():
     assert len(BEFORE) + len(AFTER) + len(missing_cases()) >= 200
 
 
+# ---- metadata ----
+
+def test_metadata(monitor):
+    client = monitor("--mmds-size-limit", "40").client
+    assert client.get("/mmds") == {}
+    assert client.call("PATCH", "/mmds", {"a": 1}) == (400, "mmds: nothing to patch: the store is empty")
+    client.put("/mmds", b={"c": "x", "d": 1}, a=[1, 2])
+    assert client.get("/mmds") == {"a": [1, 2], "b": {"c": "x", "d": 1}}
+    client.patch("/mmds", b={"c": None, "e": 2}, a=None)
+    assert client.get("/mmds") == {"b": {"d": 1, "e": 2}}
+    too_much = {"a": "x" * 33}      # 41 bytes of JSON
+    for method in ("PUT", "PATCH"):
+        status, message = client.call(method, "/mmds", too_much)
+        assert status == 413 and message.endswith("bytes of JSON, at most 40 are allowed"), (status, message)
+    assert client.get("/mmds") == {"b": {"d": 1, "e": 2}}
+    client.put("/mmds", a="x" * 32)
+    assert client.get("/mmds") == {"a": "x" * 32}
+
+
+def test_where_metadata_can_be_read(monitor):
+    client = monitor().client
+    assert client.get("/vm/config")["mmds-config"] is None
+    assert client.call("PUT", "/mmds/config", {"network_interfaces": ["eth0"]}) == (
+        400, 'mmds-config: network_interfaces[0]: no network interface is called "eth0"')
+    client.put("/network-interfaces/eth0", iface_id="eth0", host_dev_name="tap0")
+    client.put("/mmds/config", network_interfaces=["eth0"])
+    assert client.get("/vm/config")["mmds-config"] == {
+        "version": "V1", "network_interfaces": ["eth0"], "ipv4_address": "169.254.169.254", "imds_compat": False}
+    client.put("/mmds/config", network_interfaces=["eth0"], version="V2", ipv4_address="169.254.170.2",
+               imds_compat=True)
+    assert client.get("/vm/config")["mmds-config"] == {
+        "version": "V2", "network_interfaces": ["eth0"], "ipv4_address": "169.254.170.2", "imds_compat": True}
+
+
 # ---- limits, log, metrics ----
 
 def test_rate_limits_change_while_the_guest_runs(monitor, tmp_path):
