@@ -45,7 +45,7 @@ show post request PATCH /
 show nottl request PUT /latest/api/token
 show proxy request PUT /latest/api/token 'X-Forwarded-For: 10.0.0.1' 'X-metadata-token-ttl-seconds: 5'
 token=$(request PUT /latest/api/token 'X-metadata-token-ttl-seconds: 21600' | tail -n 1)
-show token echo "$token"
+show token printf %s "$token"
 show with get /latest/user-data --header "X-metadata-token: $token"
 show ec2 get /latest/user-data --header "X-aws-ec2-metadata-token: $token"
 show wrong request GET /latest/user-data "X-metadata-token: ${token}0"
