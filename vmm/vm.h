@@ -131,7 +131,11 @@ void vm_end(struct vm *vm, enum vm_end end, const char *detail);
 /* Stop what runs, complete what is in flight, give everything back. */
 void vm_release(struct vm *vm);
 
+/* vm_prepare's: make what the configuration names, and put it on the bus. Firecracker's order. */
+int vm_add_virtio_devices(struct vm *vm, struct error *err);
+
 /* What the configuration, or an update of it, says, as devices take it. */
+struct rate_limit vm_rate_limit(const struct config_token_bucket *bucket);
 struct rate_limits vm_rate_limits(const struct config_rate_limiter *limiter);
 
 /* Fill the metrics object: stages, exits, devices. Any time after vm_init. */
