@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The API with the real monitor: state rules and what each request answers, guests that are booted, paused,
 resumed and shut down over it, in a jail and without. Tables of requests: api_cases.py."""
+import fcntl
 import json
 import os
 import select
@@ -8,7 +9,9 @@ import shutil
 import signal
 import socket
 import stat
+import struct
 import subprocess
+import termios
 import time
 from pathlib import Path
 
@@ -474,11 +477,16 @@ def raw(path, data=b""):
     return s
 
 
+def unread(s):
+    """Bytes that the monitor hasn't taken yet."""
+    return struct.unpack("i", fcntl.ioctl(s, termios.TIOCOUTQ, bytes(4)))[0]
+
+
 def test_half_requests_and_full_house(monitor):
     """16 half-written requests: no more come in, until they time out. The guest's owner isn't locked out then."""
     vmm = monitor()
     stuck = [raw(vmm.path, b"GET / HT") for _ in range(16)]
-    time.sleep(0.2)
+    wait_for(lambda: not any(unread(s) for s in stuck))
     with raw(vmm.path, b"GET / HTTP/1.1\r\n\r\n") as s:
         assert s.recv(4096).startswith(b"HTTP/1.1 503 Service Unavailable\r\n")
     for s in stuck:
