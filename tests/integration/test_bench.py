@@ -5,6 +5,7 @@ import json
 import os
 import signal
 import subprocess
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -46,8 +47,9 @@ def nothing_is_left():
     before = traces()
     yield
     after = traces()
-    # Files of other tests may go meanwhile.
+    # Files and processes of tests before may go meanwhile.
     assert after.pop("tmp") - before.pop("tmp") == set()
+    assert not Counter(after.pop("processes")) - Counter(before.pop("processes"))
     assert after == before
 
 

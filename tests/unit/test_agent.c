@@ -478,5 +478,8 @@ int main(void)
 		cmocka_unit_test(a_terminal_that_was_let_go_keeps_nobody_awake),
 	};
 
+	/* Ignored in what a shell starts in the background, and inherited from there. */
+	signal(SIGINT, SIG_DFL);
+	signal(SIGQUIT, SIG_DFL);
 	return cmocka_run_group_tests_name("agent", tests, NULL, NULL);
 }
