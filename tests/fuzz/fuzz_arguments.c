@@ -104,7 +104,7 @@ static void vmm(struct line *line)
 	if (options.action != OPTIONS_RUN)
 		return;
 	check_id(options.id);
-	must(options.config_path);
+	must(options.config_path || options.api_path);
 	config_init(&config);
 	must(options_apply(&options, &config, &err) == 0);
 	config_release(&config);

@@ -163,7 +163,7 @@ static int load_segments(struct guest_memory *memory, int fd, const Elf64_Phdr *
 	int rc;
 
 	for (unsigned int i = 0; i < n; i++) {
-		if (segments[i].p_type != PT_LOAD || segments[i].p_memsz == 0)
+		if (segments[i].p_type != PT_LOAD || (segments[i].p_memsz | segments[i].p_filesz) == 0)
 			continue;
 		rc = check_segment(memory, segments, i, file_size, err);
 		if (rc < 0)
