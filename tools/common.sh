@@ -101,7 +101,7 @@ choose_host() {
 		host=(sudo -n)
 		say "guests run on this machine's own /dev/kvm, which only root may use"
 	else
-		host=("$top/tests/testhost/run" -s 2 -m 6144 -t "${MOTE_TESTHOST_TIMEOUT:-2400}")
+		host=("$top/tests/testhost/run" -s 2 -m 6144 -t "${MOTE_TESTHOST_TIMEOUT:-3300}")
 		in_testhost=1
 		say "guests run in the test host (QEMU, in software): $(tail -n 1 <<<"$why")"
 		# There the machine's /tmp, /run and /dev/shm are empty.
