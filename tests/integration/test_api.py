@@ -103,6 +103,8 @@ def monitor(tmp_path):
         if one.process.poll() is None:
             one.process.kill()
             one.process.communicate()
+        elif not one.process.stderr.closed:     # ended when nobody asked it to: pytest shows this beside the failure
+            print("mote-vmm ended:", one.process.returncode, one.process.stderr.read())
 
 
 def boot(client, kernel, args="x", **machine):
