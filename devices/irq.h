@@ -6,10 +6,14 @@
 #ifndef MOTE_DEVICES_IRQ_H
 #define MOTE_DEVICES_IRQ_H
 
+#include <stdatomic.h>
+#include <stdint.h>
+
 #include "vmm/error.h"
 
 struct irq_line {
 	int eventfd; /* -1 while closed */
+	_Atomic uint64_t raised; /* times, since it was opened */
 };
 
 int irq_line_open(struct irq_line *irq, struct error *err);

@@ -115,14 +115,19 @@ static int run_to_end(struct vm *vm)
 static int run(struct vm *vm, struct config *config, const struct options *options,
 	       const struct vm_options *vm_options)
 {
-	struct vm_control control = { vm, config };
-	struct api api = { config, options->id, &vm_actions, &control, vm_options->mmds };
+	/* The last metrics are written, with the API's counters, when this has returned. */
+	static struct vm_control control;
+	static struct api api;
 	struct api_server server = { 0 };
 	struct error err = { 0 };
 	int code = EXIT_OK;
 
+	control = (struct vm_control){ vm, config };
+	api = (struct api){ config, options->id, &vm_actions, &control, vm_options->mmds };
 	if (vm_init(vm, vm_options, &err) < 0)
 		return fail(EXIT_GENERIC_ERROR, &err);
+	vm->fill_more = api_fill_metrics;
+	vm->fill_context = &api;
 	if (options->api_path) {
 		if (api_server_open(&server, &vm->loop, options->api_path, options->api_body_max,
 				    api_handle, &api, &err) < 0)

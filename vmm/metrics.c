@@ -127,7 +127,8 @@ bool metrics_write(struct metrics *metrics)
 	return false;
 }
 
-void metrics_fault_from_handler(int syscall)
+/* A line of its own with these members, unless one is unfinished. */
+static void write_from_handler(const char *members)
 {
 	const struct metrics *metrics = atomic_load(&running);
 	struct timespec now;
@@ -137,13 +138,29 @@ void metrics_fault_from_handler(int syscall)
 		return;
 	clock_gettime(CLOCK_REALTIME, &now);
 	int n = snprintf(line, sizeof(line),
-			 "{\"utc_timestamp_ms\":%lld,%s%s%s\"seccomp\":{\"num_faults\":1,\"syscall\":%d}}\n",
+			 "{\"utc_timestamp_ms\":%lld,%s%s%s%s}\n",
 			 (long long)now.tv_sec * 1000 + now.tv_nsec / 1000000,
 			 metrics->id ? "\"id\":\"" : "", metrics->id ? metrics->id : "",
-			 metrics->id ? "\"," : "", syscall);
+			 metrics->id ? "\"," : "", members);
 
 	if (write(metrics->fd, line, (size_t)n) < 0)
 		return;
+}
+
+void metrics_fault_from_handler(int syscall)
+{
+	char members[64];
+
+	snprintf(members, sizeof(members), "\"seccomp\":{\"num_faults\":1,\"syscall\":%d}", syscall);
+	write_from_handler(members);
+}
+
+void metrics_signal_from_handler(const char *name)
+{
+	char members[64];
+
+	snprintf(members, sizeof(members), "\"signals\":{\"%s\":1}", name);
+	write_from_handler(members);
 }
 
 void metrics_close(struct metrics *metrics)

@@ -5,7 +5,7 @@
  * A line that is taken in part (a full pipe, a full disk) is completed before the next one, so that
  * a reader never sees two lines run into each other.
  *
- * Everything but metrics_fault_from_handler is for the event loop's thread only.
+ * Everything but the two for handlers of signals is for the event loop's thread only.
  */
 #ifndef MOTE_METRICS_H
 #define MOTE_METRICS_H
@@ -59,6 +59,8 @@ bool metrics_write(struct metrics *metrics);
  * unfinished. Async-signal-safe, and from any thread.
  */
 void metrics_fault_from_handler(int syscall);
+/* The same of a signal that ends the process: "sigsegv". */
+void metrics_signal_from_handler(const char *name);
 
 /* If started, write the last line, which a full FIFO may cut. Stop, close, and zero metrics. */
 void metrics_close(struct metrics *metrics);

@@ -17,18 +17,23 @@
 struct fatal_signal {
 	int signum;
 	enum exit_code code;
+	const char *metric; /* NULL: none of Firecracker's */
 	const char *line; /* static: the handler may call async-signal-safe functions only */
 };
 
 static const struct fatal_signal fatal_signals[] = {
-	{ SIGBUS, EXIT_SIGBUS, "mote-vmm: SIGBUS: guest memory or a mapped file is gone\n" },
-	{ SIGSEGV, EXIT_SIGSEGV, "mote-vmm: SIGSEGV: the monitor touched memory that isn't its own\n" },
-	{ SIGILL, EXIT_SIGILL, "mote-vmm: SIGILL: illegal instruction in the monitor\n" },
-	{ SIGABRT, EXIT_UNEXPECTED_ERROR, "mote-vmm: SIGABRT: the monitor found itself corrupted\n" },
-	{ SIGFPE, EXIT_UNEXPECTED_ERROR, "mote-vmm: SIGFPE: the monitor divided by zero\n" },
-	{ SIGXFSZ, EXIT_SIGXFSZ, "mote-vmm: SIGXFSZ: a file reached the file size limit\n" },
-	{ SIGXCPU, EXIT_SIGXCPU, "mote-vmm: SIGXCPU: the CPU time limit is reached\n" },
-	{ SIGSYS, EXIT_BAD_SYSCALL, "mote-vmm: SIGSYS: a system call that is not allowed\n" },
+	{ SIGBUS, EXIT_SIGBUS, "sigbus",
+	  "mote-vmm: SIGBUS: guest memory or a mapped file is gone\n" },
+	{ SIGSEGV, EXIT_SIGSEGV, "sigsegv",
+	  "mote-vmm: SIGSEGV: the monitor touched memory that isn't its own\n" },
+	{ SIGILL, EXIT_SIGILL, "sigill", "mote-vmm: SIGILL: illegal instruction in the monitor\n" },
+	{ SIGABRT, EXIT_UNEXPECTED_ERROR, NULL,
+	  "mote-vmm: SIGABRT: the monitor found itself corrupted\n" },
+	{ SIGFPE, EXIT_UNEXPECTED_ERROR, NULL, "mote-vmm: SIGFPE: the monitor divided by zero\n" },
+	{ SIGXFSZ, EXIT_SIGXFSZ, "sigxfsz",
+	  "mote-vmm: SIGXFSZ: a file reached the file size limit\n" },
+	{ SIGXCPU, EXIT_SIGXCPU, "sigxcpu", "mote-vmm: SIGXCPU: the CPU time limit is reached\n" },
+	{ SIGSYS, EXIT_BAD_SYSCALL, NULL, "mote-vmm: SIGSYS: a system call that is not allowed\n" },
 };
 
 /* SIGSYS for a system call that the thread's filter forbids: say it wherever somebody may look. */
@@ -59,6 +64,8 @@ static void on_fatal(int signum, siginfo_t *info, void *context)
 
 		if (s->signum != signum)
 			continue;
+		if (s->metric)
+			metrics_signal_from_handler(s->metric);
 		if (write(STDERR_FILENO, s->line, strlen(s->line)) < 0)
 			_exit(s->code);
 		_exit(s->code);

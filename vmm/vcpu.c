@@ -105,6 +105,8 @@ static void report(struct vcpu *v, enum vm_end end, const char *fmt, ...)
 	va_start(ap, fmt);
 	vsnprintf(detail, sizeof(detail), fmt, ap);
 	va_end(ap);
+	if (end == VM_END_KVM_FAILURE)
+		count(&v->stats.failures);
 	v->group->on_end(v->group->context, end, detail);
 }
 

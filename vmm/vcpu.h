@@ -30,6 +30,7 @@ struct vcpu_stats {
 	_Atomic uint64_t runs;  /* KVM_RUN calls */
 	_Atomic uint64_t pio_in, pio_out, mmio_read, mmio_write;
 	_Atomic uint64_t interrupted;
+	_Atomic uint64_t failures; /* KVM couldn't go on */
 	_Atomic uint64_t unclaimed; /* accesses to addresses where nothing is */
 };
 

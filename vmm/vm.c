@@ -66,18 +66,24 @@ static void on_pvpanic(void *context, uint32_t events)
 		vm_end(context, VM_END_PANIC, "pvpanic");
 }
 
+static uint64_t process_cpu_ns(void)
+{
+	struct timespec cpu;
+
+	clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &cpu);
+	return (uint64_t)cpu.tv_sec * 1000000000 + (uint64_t)cpu.tv_nsec;
+}
+
 static void on_boot_timer(void *context, uint32_t value)
 {
 	struct vm *vm = context;
 	uint64_t now = monotonic_ns();
-	struct timespec cpu;
 
 	if (value != BOOT_TIMER_VALUE || vm->stages.guest_ready != 0)
 		return;
 	vm->stages.guest_ready = now;
-	clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &cpu);
 	uint64_t us = (now - vm->stages.start) / 1000;
-	uint64_t cpu_us = (uint64_t)cpu.tv_sec * 1000000 + (uint64_t)cpu.tv_nsec / 1000;
+	uint64_t cpu_us = process_cpu_ns() / 1000;
 
 	log_info("Guest-boot-time = %6lu us %lu ms, %6lu CPU us %lu CPU ms", us, us / 1000, cpu_us,
 		 cpu_us / 1000);
@@ -234,6 +240,7 @@ int vm_init(struct vm *vm, const struct vm_options *options, struct error *err)
 	vm->stages.jail = options->jail_start_ns;
 	vm->stages.jail_cpu_ns = options->jail_cpu_ns;
 	vm->stages.configured = monotonic_ns();
+	vm->stages.configured_cpu_ns = process_cpu_ns();
 	vm->before_exec_ns = options->before_exec_ns;
 	vm->loop.epoll_fd = vm->kvm.fd = vm->kvm.vm_fd = vm->signals.fd = -1;
 	vm->metrics.fd = vm->metrics.timer_fd = -1;
@@ -396,29 +403,37 @@ enum vm_end vm_run(struct vm *vm)
 
 int vm_pause(struct vm *vm, struct error *err)
 {
+	uint64_t start_ns = monotonic_ns();
+
 	if (vm->state == VM_STATE_PAUSED)
 		return 0;
 	if (vm->state != VM_STATE_RUNNING)
 		return error_set(err, EINVAL, "pause: the microVM is %s", vm_state_name(vm->state));
 	vcpus_set(&vm->vcpus, VCPU_PAUSED);
 	vm->state = VM_STATE_PAUSED;
+	vm->pause_us = (monotonic_ns() - start_ns) / 1000;
 	return 0;
 }
 
 int vm_resume(struct vm *vm, struct error *err)
 {
+	uint64_t start_ns = monotonic_ns();
+
 	if (vm->state == VM_STATE_RUNNING)
 		return 0;
 	if (vm->state != VM_STATE_PAUSED)
 		return error_set(err, EINVAL, "resume: the microVM is %s", vm_state_name(vm->state));
 	/* Tells the guest's watchdog that the gap was ours; EINVAL = it doesn't use kvmclock. */
 	for (unsigned int i = 0; i < vm->vcpus.n; i++)
-		if (ioctl(vm->vcpus.vcpus[i].fd, KVM_KVMCLOCK_CTRL, 0) < 0 && errno != EINVAL)
+		if (ioctl(vm->vcpus.vcpus[i].fd, KVM_KVMCLOCK_CTRL, 0) < 0 && errno != EINVAL) {
+			vm->kvmclock_failures++;
 			log_warn("vcpu %u: KVM_KVMCLOCK_CTRL: %s", i, strerrordesc_np(errno));
+		}
 	vm->state = VM_STATE_RUNNING;
 	vcpus_set(&vm->vcpus, VCPU_RUNNING);
 	for (unsigned int i = 0; i < vm->n_virtio; i++)
 		virtio_mmio_rekick(&vm->virtio[i]);
+	vm->resume_us = (monotonic_ns() - start_ns) / 1000;
 	return 0;
 }
 

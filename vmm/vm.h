@@ -40,6 +40,7 @@ struct vm_stages {
 	uint64_t jail_cpu_ns; /* CPU time from there to main's first line, no milestone */
 	uint64_t start;       /* main's first line */
 	uint64_t configured;  /* config read, log open, what the process gives up given up */
+	uint64_t configured_cpu_ns; /* CPU time of the process by then */
 	uint64_t loaded;      /* kernel in memory */
 	uint64_t prepared;    /* config read, files open, kernel in memory */
 	uint64_t built;       /* KVM VM complete */
@@ -76,6 +77,10 @@ struct vm {
 	struct terminal terminal;
 	struct signals signals;
 	struct metrics metrics;      /* idle unless configured */
+	metrics_fill fill_more;	     /* what others have for the metrics line; NULL = nothing */
+	void *fill_context;
+	uint64_t pause_us, resume_us; /* how long the last ones took */
+	uint64_t kvmclock_failures;
 
 	struct kvm kvm;
 	struct kvm_opening {         /* KVM_CREATE_VM, while the kernel is being loaded */

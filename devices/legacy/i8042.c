@@ -240,14 +240,24 @@ static uint8_t read_register(struct i8042_state *r, uint64_t offset, bool *raise
 	}
 }
 
+static bool is_register(uint64_t offset)
+{
+	return offset == REG_DATA || offset == REG_PORT_B || offset == REG_COMMAND;
+}
+
 static void i8042_read(void *device, uint64_t offset, uint8_t *data, unsigned int len)
 {
 	struct i8042 *i8042 = device;
 	bool raise = false;
 
 	pthread_mutex_lock(&i8042->lock);
-	for (unsigned int i = 0; i < len; i++)
+	for (unsigned int i = 0; i < len; i++) {
 		data[i] = read_register(&i8042->regs, offset + i, &raise);
+		if (is_register(offset + i))
+			i8042->counters.reads++;
+		else
+			i8042->counters.missed_reads++;
+	}
 	pthread_mutex_unlock(&i8042->lock);
 	if (raise)
 		irq_line_raise(&i8042->irq);
@@ -262,6 +272,10 @@ static void i8042_write(void *device, uint64_t offset, const uint8_t *data, unsi
 	bool before = wants_irq(&i8042->regs);
 
 	for (unsigned int i = 0; i < len; i++) {
+		if (is_register(offset + i))
+			i8042->counters.writes++;
+		else
+			i8042->counters.missed_writes++;
 		if (offset + i == REG_DATA)
 			reset |= write_data(&i8042->regs, data[i]);
 		else if (offset + i == REG_COMMAND)
@@ -269,6 +283,7 @@ static void i8042_write(void *device, uint64_t offset, const uint8_t *data, unsi
 	}
 	bool raise = !before && wants_irq(&i8042->regs);
 
+	i8042->counters.resets += reset;
 	pthread_mutex_unlock(&i8042->lock);
 	if (raise)
 		irq_line_raise(&i8042->irq);
@@ -312,12 +327,20 @@ int i8042_ctrl_alt_del(struct i8042 *i8042, struct error *err)
 					      translate ? sizeof(keys_set1) : sizeof(keys_set2));
 	bool raise = !before && wants_irq(r);
 
+	i8042->counters.errors += !sent;
 	pthread_mutex_unlock(&i8042->lock);
 	if (!sent)
 		return error_set(err, EBUSY, "Ctrl-Alt-Del: the guest hasn't read earlier keys");
 	if (raise)
 		irq_line_raise(&i8042->irq);
 	return 0;
+}
+
+void i8042_read_counters(struct i8042 *i8042, struct i8042_counters *counters)
+{
+	pthread_mutex_lock(&i8042->lock);
+	*counters = i8042->counters;
+	pthread_mutex_unlock(&i8042->lock);
 }
 
 void i8042_save(struct i8042 *i8042, struct i8042_state *state)

@@ -34,10 +34,16 @@ struct i8042_state {
 	uint8_t pending[I8042_PENDING_MAX]; /* bytes of the keyboard, oldest first */
 };
 
+/* Bytes; missed: where no register is. errors: Ctrl-Alt-Del that the guest had no room for. */
+struct i8042_counters {
+	uint64_t reads, writes, missed_reads, missed_writes, resets, errors;
+};
+
 struct i8042 {
 	pthread_mutex_t lock;
 	struct irq_line irq; /* owned */
 	struct i8042_state regs;
+	struct i8042_counters counters;
 	void (*on_reset)(void *context); /* called on a vCPU thread, perhaps several times */
 	void *context;
 };
@@ -49,6 +55,9 @@ void i8042_release(struct i8042 *i8042);
 
 /* Press and release Ctrl-Alt-Del; any thread. -EBUSY when the guest hasn't read earlier bytes. */
 int i8042_ctrl_alt_del(struct i8042 *i8042, struct error *err);
+
+/* Any thread. */
+void i8042_read_counters(struct i8042 *i8042, struct i8042_counters *counters);
 
 void i8042_save(struct i8042 *i8042, struct i8042_state *state);
 /* Raises the interrupt if a byte waits. Errors: -EINVAL for a state that can't be. */

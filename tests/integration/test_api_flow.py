@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """firecracker_flow.sh against the monitor, as it is and in a jail, with Linux as the guest."""
+import json
 import os
 import shutil
 import subprocess
@@ -7,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+import metrics_table
 from conftest import BUILD, KERNEL, ROOT, TIMEOUT, sh
 from jailing import GID, UID, world
 from test_api import Monitor, monitor
@@ -40,6 +42,10 @@ def provide(directory):
         os.chown(directory / name, UID, GID)
 
 
+def last_line(directory):
+    return json.loads((directory / "metrics").read_text().splitlines()[-1])
+
+
 def flow(vmm, files, vsock):
     vmm.process.stdin.write(GUEST.encode())
     vmm.process.stdin.flush()
@@ -58,7 +64,9 @@ def test_the_flow(monitor, tap, tmp_path):
     provide(tmp_path)
     flow(vmm, tmp_path, tmp_path)
     assert "SendCtrlAltDel" in (tmp_path / "log").read_text()
-    assert (tmp_path / "metrics").stat().st_size > 0
+    line = last_line(tmp_path)
+    assert not metrics_table.check(line)
+    assert line["api_server"] == {"process_startup_time_us": 0, "process_startup_time_cpu_us": 0}
 
 
 def test_the_flow_in_a_jail(world, tap):
@@ -70,3 +78,7 @@ def test_the_flow_in_a_jail(world, tap):
     vmm = Monitor(root, command=world.command("--netns", "/proc/self/ns/net", args=["--api-sock", "/api.socket"]))
     world.started.append(vmm.process)
     flow(vmm, "", root)
+    line = last_line(root)
+    assert not metrics_table.check(line)
+    startup = line["api_server"]
+    assert 0 < startup["process_startup_time_cpu_us"] and 0 < startup["process_startup_time_us"] < 10**7

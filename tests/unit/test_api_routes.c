@@ -566,6 +566,56 @@ static void there_is_room_for_so_many_devices(void **state)
 	config_release(&f.config);
 }
 
+static json_int_t number_at(json_t *root, const char *group, const char *key)
+{
+	json_t *number = json_object_get(json_object_get(root, group), key);
+
+	assert_true(json_is_integer(number));
+	return json_integer_value(number);
+}
+
+/* Under Firecracker's keys. */
+static void calls_are_counted(void **state)
+{
+	json_t *root = json_pack("{s:{s:i}}", "latencies_us", "vmm_pause_vm", 7);
+	struct fake f;
+
+	(void)state;
+	begin(&f);
+	ask(&f, "GET /");
+	ask(&f, "GET /");
+	ask(&f, "GET /nope");
+	done(&f, "PUT /drives/a " DRIVE("a"));
+	ask(&f, "PUT /drives/a {}");
+	ask(&f, "PUT /drives/a");
+	ask(&f, "PATCH /drives/a {}");
+	ask(&f, "PUT /mmds/config {}");
+	ask(&f, "PUT /mmds []");
+	ask(&f, "PUT /cpu-config {}");
+	done(&f, "PUT /machine-config {\"vcpu_count\": 1, \"mem_size_mib\": 64, "
+		 "\"cpu_template\": \"None\"}");
+	done(&f, "PUT /vsock {\"guest_cid\": 3, \"uds_path\": \"v\", \"vsock_id\": \"x\"}");
+	done(&f, "PUT /vsock {\"guest_cid\": 3, \"uds_path\": \"v\"}");
+	api_fill_metrics(&f.api, root);
+	assert_int_equal(number_at(root, "get_api_requests", "instance_info_count"), 2);
+	assert_int_equal(number_at(root, "get_api_requests", "mmds_count"), 0);
+	assert_null(json_object_get(json_object_get(root, "get_api_requests"), "instance_info_fails"));
+	assert_int_equal(number_at(root, "put_api_requests", "drive_count"), 3);
+	assert_int_equal(number_at(root, "put_api_requests", "drive_fails"), 2);
+	assert_int_equal(number_at(root, "patch_api_requests", "drive_count"), 1);
+	assert_int_equal(number_at(root, "patch_api_requests", "drive_fails"), 1);
+	assert_int_equal(number_at(root, "put_api_requests", "mmds_count"), 2);
+	assert_int_equal(number_at(root, "put_api_requests", "mmds_fails"), 2);
+	assert_int_equal(number_at(root, "put_api_requests", "cpu_cfg_fails"), 1);
+	assert_int_equal(number_at(root, "put_api_requests", "vsock_count"), 2);
+	assert_int_equal(number_at(root, "put_api_requests", "vsock_fails"), 0);
+	assert_int_equal(number_at(root, "deprecated_api", "deprecated_http_api_calls"), 2);
+	assert_int_equal(number_at(root, "latencies_us", "vmm_pause_vm"), 7);
+	assert_int_equal(number_at(root, "latencies_us", "pause_vm"), 0);
+	json_decref(root);
+	config_release(&f.config);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -579,6 +629,7 @@ int main(void)
 		cmocka_unit_test(limits_can_change),
 		cmocka_unit_test(logs_and_metrics_that_cannot_be_opened_are_not_configured),
 		cmocka_unit_test(there_is_room_for_so_many_devices),
+		cmocka_unit_test(calls_are_counted),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

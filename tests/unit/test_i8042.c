@@ -381,6 +381,30 @@ static void impossible_states_are_refused(void **state)
 	assert_int_equal(interrupts(f), 0);
 }
 
+static void accesses_are_counted(void **state)
+{
+	struct fixture *f = *state;
+	struct i8042_counters c;
+	uint8_t bytes[4] = { 0 };
+
+	in(f, COMMAND);
+	in(f, DATA);
+	out(f, COMMAND, 0xae);
+	bus_read(&f->bus, DATA, bytes, sizeof(bytes)); /* 0x60 and 0x61 exist */
+	bus_write(&f->bus, DATA + 2, bytes, 2);
+	out(f, COMMAND, 0xfe);
+	assert_int_equal(i8042_ctrl_alt_del(&f->i8042, NULL), 0);
+	assert_int_equal(i8042_ctrl_alt_del(&f->i8042, NULL), -EBUSY);
+	i8042_read_counters(&f->i8042, &c);
+	assert_int_equal(c.reads, 2 + 2);
+	assert_int_equal(c.missed_reads, 2);
+	assert_int_equal(c.writes, 2);
+	assert_int_equal(c.missed_writes, 2);
+	assert_int_equal(c.resets, 1);
+	assert_int_equal(c.errors, 1);
+	assert_int_equal(f->i8042.irq.raised, interrupts(f));
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
@@ -398,6 +422,7 @@ int main(void)
 		TEST(a_guest_that_never_reads_fills_nothing),
 		TEST(ports_between_and_wide_accesses),
 		TEST(state_survives_a_save),
+		TEST(accesses_are_counted),
 		TEST(impossible_states_are_refused),
 	};
 

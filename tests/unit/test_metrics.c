@@ -16,6 +16,7 @@
 
 #include "vmm/loop.h"
 #include "vmm/metrics.h"
+#include "vmm/metrics_keys.h"
 #include "vmm/util.h"
 
 static char directory[] = "/tmp/mote-test-metrics-XXXXXX";
@@ -260,6 +261,34 @@ static void a_full_disk_loses_lines(void **state)
 	loop_release(&loop);
 }
 
+/* The same of a signal that ends the process, under the key that Firecracker's clients look at. */
+static void a_fatal_signal_is_a_line_of_its_own(void **state)
+{
+	struct metrics metrics;
+	struct loop loop;
+	struct source source = { 0 };
+
+	(void)state;
+	loop_init(&loop, NULL);
+	metrics_signal_from_handler("sigbus"); /* nothing is open */
+	assert_int_equal(metrics_open(&metrics, path, "vm-7", NULL), 0);
+	assert_int_equal(metrics_start(&metrics, &loop, METRICS_PERIOD_MS, fill, &source, NULL), 0);
+	metrics_signal_from_handler("sigsegv");
+	metrics_close(&metrics);
+	loop_release(&loop);
+
+	cleanup_fclose FILE *f = fopen(path, "re");
+	json_t *root = next_line(f);
+
+	assert_int_equal(integer_at(root, "signals", "sigsegv"), 1);
+	assert_string_equal(json_string_value(json_object_get(root, "id")), "vm-7");
+	json_decref(root);
+	root = next_line(f);
+	assert_int_equal(integer_at(root, NULL, "calls"), 1);
+	json_decref(root);
+	assert_null(next_line(f));
+}
+
 /* From a handler: only while metrics run, and never into the middle of a line. */
 static void a_violation_is_a_line_of_its_own(void **state)
 {
@@ -304,6 +333,58 @@ static void a_violation_is_a_line_of_its_own(void **state)
 	loop_release(&loop);
 }
 
+/* The number at "GROUP.KEY" or "GROUP.KEY.KEY", which must be there. */
+static json_int_t number_at(json_t *root, const char *at)
+{
+	char copy[128], *rest = copy;
+
+	snprintf(copy, sizeof(copy), "%s", at);
+	for (const char *key; (key = strsep(&rest, ".")) != NULL;)
+		root = json_object_get(root, key);
+	assert_true(json_is_integer(root));
+	return json_integer_value(root);
+}
+
+static void missing_keys_are_zero_and_devices_are_summed(void **state)
+{
+	static const char text[] =
+		"{\"block_a\": {\"read_bytes\": 3, \"read_agg\": {\"sum_us\": 5, \"max_us\": 5}, \"own\": 9},"
+		" \"block_b\": {\"read_bytes\": 4, \"read_agg\": {\"sum_us\": 6}, \"read\": {\"count\": 1}},"
+		" \"vcpu\": {\"exit_io_in\": 7, \"runs\": 8}, \"blockage\": 1}";
+	static const struct {
+		const char *at;
+		json_int_t value;
+	} expected[] = {
+		{ "block_a.read_bytes", 3 },
+		{ "block_a.read_agg.sum_us", 5 },
+		{ "block_a.read_agg.max_us", 5 },
+		{ "block_a.read_agg.min_us", 0 },
+		{ "block_a.write_bytes", 0 },
+		{ "block_a.own", 9 },
+		{ "block_b.read.count", 1 },
+		{ "block.read_bytes", 7 },
+		{ "block.read_agg.sum_us", 11 },
+		{ "block.read_agg.max_us", 0 },
+		{ "block.write_agg.sum_us", 0 },
+		{ "net.rx_bytes_count", 0 },
+		{ "pmem.queue_event_count", 0 },
+		{ "vcpu.exit_io_in", 7 },
+		{ "vcpu.runs", 8 },
+		{ "vcpu.exit_io_out_agg.sum_us", 0 },
+		{ "vsock.conns_added", 0 },
+	};
+	json_t *root = json_loads(text, 0, NULL);
+
+	(void)state;
+	assert_non_null(root);
+	metrics_complete(root);
+	for (unsigned int i = 0; i < ARRAY_SIZE(expected); i++)
+		assert_int_equal(number_at(root, expected[i].at), expected[i].value);
+	assert_null(json_object_get(json_object_get(root, "block"), "own"));
+	assert_int_equal(json_integer_value(json_object_get(root, "blockage")), 1);
+	json_decref(root);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -315,6 +396,8 @@ int main(void)
 					  remove_file),
 		cmocka_unit_test(a_full_disk_loses_lines),
 		cmocka_unit_test_teardown(a_violation_is_a_line_of_its_own, remove_file),
+		cmocka_unit_test_teardown(a_fatal_signal_is_a_line_of_its_own, remove_file),
+		cmocka_unit_test(missing_keys_are_zero_and_devices_are_summed),
 	};
 
 	return cmocka_run_group_tests(tests, make_directory, remove_directory);

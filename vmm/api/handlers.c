@@ -98,6 +98,7 @@ int api_put_machine(struct api *api, UNUSED const char *id, json_t *body, UNUSED
 
 	if (config_json_machine(&machine, body, err) < 0)
 		return error_wrap(err, "machine-config");
+	api->deprecated += json_object_get(body, "cpu_template") != NULL;
 	return config_put_machine(api->config, &machine, err);
 }
 
@@ -108,6 +109,7 @@ int api_patch_machine(struct api *api, UNUSED const char *id, json_t *body, UNUS
 
 	if (config_json_machine_patch(&machine, body, err) < 0)
 		return error_wrap(err, "machine-config");
+	api->deprecated += json_object_get(body, "cpu_template") != NULL;
 	return config_put_machine(api->config, &machine, err);
 }
 
@@ -220,6 +222,7 @@ int api_put_vsock(struct api *api, UNUSED const char *id, json_t *body, UNUSED j
 
 	if (config_json_vsock(&vsock, body, err) < 0)
 		return error_wrap(err, "vsock");
+	api->deprecated += json_object_get(body, "vsock_id") != NULL;
 	int rc = config_put_vsock(api->config, &vsock, err);
 
 	config_vsock_release(&vsock);
@@ -340,6 +343,12 @@ int api_patch_vm(struct api *api, UNUSED const char *id, json_t *body, UNUSED js
 
 	if (fields_parse(fields, ARRAY_SIZE(fields), &request, body, err) < 0)
 		return error_wrap(err, "vm");
-	return request.state == PAUSED ? api->actions->pause(api->context, err)
-				       : api->actions->resume(api->context, err);
+	uint64_t start_ns = monotonic_ns();
+	int rc = request.state == PAUSED ? api->actions->pause(api->context, err)
+					 : api->actions->resume(api->context, err);
+
+	if (rc == 0)
+		*(request.state == PAUSED ? &api->pause_us : &api->resume_us) =
+			(monotonic_ns() - start_ns) / 1000;
+	return rc;
 }

@@ -209,6 +209,7 @@ int api_put_mmds_config(struct api *api, UNUSED const char *id, json_t *body, UN
 
 	if (config_json_mmds(&mmds, body, err) < 0)
 		return error_wrap(err, "mmds-config");
+	api->deprecated += mmds.version == CONFIG_MMDS_V1;
 	int rc = config_put_mmds(api->config, &mmds, err);
 
 	config_mmds_release(&mmds);

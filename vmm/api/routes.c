@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "vmm/api/routes.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <inttypes.h>
 #include <string.h>
@@ -21,49 +22,52 @@ static const char no_snapshots[] = "snapshots are";
 static const char no_templates[] = "CPU templates are";
 static const char no_unplug[] = "removing devices is";
 
+/* The last: the calls' name in metrics, where Firecracker has one. */
 static const struct api_route routes[] = {
-	{ "GET", "/", API_ANY_TIME, api_get_instance, NULL },
-	{ "GET", "/version", API_ANY_TIME, api_get_version, NULL },
-	{ "GET", "/vm/config", API_ANY_TIME, api_get_config, NULL },
-	{ "GET", "/machine-config", API_ANY_TIME, api_get_machine, NULL },
-	{ "PUT", "/machine-config", API_BEFORE_START, api_put_machine, NULL },
-	{ "PATCH", "/machine-config", API_BEFORE_START, api_patch_machine, NULL },
-	{ "PUT", "/actions", API_ANY_TIME, api_put_action, NULL }, /* each has a rule of its own */
-	{ "PUT", "/boot-source", API_BEFORE_START, api_put_boot_source, NULL },
-	{ "PUT", "/drives/{id}", API_BEFORE_START, api_put_drive, NULL },
-	{ "PATCH", "/drives/{id}", API_AFTER_START, api_patch_drive, NULL },
-	{ "DELETE", "/drives/{id}", API_AFTER_START, NULL, no_unplug },
-	{ "PUT", "/network-interfaces/{id}", API_BEFORE_START, api_put_net, NULL },
-	{ "PATCH", "/network-interfaces/{id}", API_AFTER_START, api_patch_net, NULL },
-	{ "DELETE", "/network-interfaces/{id}", API_AFTER_START, NULL, no_unplug },
-	{ "PUT", "/vsock", API_BEFORE_START, api_put_vsock, NULL },
-	{ "PUT", "/entropy", API_BEFORE_START, api_put_entropy, NULL },
-	{ "PUT", "/serial", API_BEFORE_START, api_put_serial, NULL },
-	{ "PUT", "/logger", API_BEFORE_START, api_put_logger, NULL },
-	{ "PUT", "/metrics", API_BEFORE_START, api_put_metrics, NULL },
-	{ "PATCH", "/vm", API_AFTER_START, api_patch_vm, NULL },
-	{ "GET", "/balloon", API_ANY_TIME, api_get_balloon, NULL },
-	{ "PUT", "/balloon", API_BEFORE_START, api_put_balloon, NULL },
-	{ "PATCH", "/balloon", API_AFTER_START, api_patch_balloon, NULL },
-	{ "GET", "/balloon/statistics", API_AFTER_START, api_get_balloon_stats, NULL },
-	{ "PATCH", "/balloon/statistics", API_AFTER_START, api_patch_balloon_stats, NULL },
-	{ "GET", "/balloon/hinting/status", API_AFTER_START, api_get_hinting, NULL },
-	{ "PATCH", "/balloon/hinting/start", API_AFTER_START, api_start_hinting, NULL },
-	{ "PATCH", "/balloon/hinting/stop", API_AFTER_START, api_stop_hinting, NULL },
-	{ "GET", "/mmds", API_ANY_TIME, api_get_mmds, NULL },
-	{ "PUT", "/mmds", API_ANY_TIME, api_put_mmds, NULL },
-	{ "PATCH", "/mmds", API_ANY_TIME, api_patch_mmds, NULL },
-	{ "PUT", "/mmds/config", API_BEFORE_START, api_put_mmds_config, NULL },
-	{ "PUT", "/cpu-config", API_BEFORE_START, NULL, no_templates },
-	{ "PUT", "/pmem/{id}", API_BEFORE_START, NULL, no_pmem },
-	{ "PATCH", "/pmem/{id}", API_AFTER_START, NULL, no_pmem },
-	{ "DELETE", "/pmem/{id}", API_AFTER_START, NULL, no_unplug },
-	{ "GET", "/hotplug/memory", API_ANY_TIME, NULL, no_hotplug },
-	{ "PUT", "/hotplug/memory", API_BEFORE_START, NULL, no_hotplug },
-	{ "PATCH", "/hotplug/memory", API_AFTER_START, NULL, no_hotplug },
-	{ "PUT", "/snapshot/create", API_AFTER_START, NULL, no_snapshots },
-	{ "PUT", "/snapshot/load", API_BEFORE_START, NULL, no_snapshots },
+	{ "GET", "/", API_ANY_TIME, api_get_instance, NULL, "instance_info" },
+	{ "GET", "/version", API_ANY_TIME, api_get_version, NULL, "vmm_version" },
+	{ "GET", "/vm/config", API_ANY_TIME, api_get_config, NULL, NULL },
+	{ "GET", "/machine-config", API_ANY_TIME, api_get_machine, NULL, "machine_cfg" },
+	{ "PUT", "/machine-config", API_BEFORE_START, api_put_machine, NULL, "machine_cfg" },
+	{ "PATCH", "/machine-config", API_BEFORE_START, api_patch_machine, NULL, "machine_cfg" },
+	{ "PUT", "/actions", API_ANY_TIME, api_put_action, NULL, "actions" }, /* each has a rule of its own */
+	{ "PUT", "/boot-source", API_BEFORE_START, api_put_boot_source, NULL, "boot_source" },
+	{ "PUT", "/drives/{id}", API_BEFORE_START, api_put_drive, NULL, "drive" },
+	{ "PATCH", "/drives/{id}", API_AFTER_START, api_patch_drive, NULL, "drive" },
+	{ "DELETE", "/drives/{id}", API_AFTER_START, NULL, no_unplug, NULL },
+	{ "PUT", "/network-interfaces/{id}", API_BEFORE_START, api_put_net, NULL, "network" },
+	{ "PATCH", "/network-interfaces/{id}", API_AFTER_START, api_patch_net, NULL, "network" },
+	{ "DELETE", "/network-interfaces/{id}", API_AFTER_START, NULL, no_unplug, NULL },
+	{ "PUT", "/vsock", API_BEFORE_START, api_put_vsock, NULL, "vsock" },
+	{ "PUT", "/entropy", API_BEFORE_START, api_put_entropy, NULL, NULL },
+	{ "PUT", "/serial", API_BEFORE_START, api_put_serial, NULL, "serial" },
+	{ "PUT", "/logger", API_BEFORE_START, api_put_logger, NULL, "logger" },
+	{ "PUT", "/metrics", API_BEFORE_START, api_put_metrics, NULL, "metrics" },
+	{ "PATCH", "/vm", API_AFTER_START, api_patch_vm, NULL, NULL },
+	{ "GET", "/balloon", API_ANY_TIME, api_get_balloon, NULL, NULL },
+	{ "PUT", "/balloon", API_BEFORE_START, api_put_balloon, NULL, NULL },
+	{ "PATCH", "/balloon", API_AFTER_START, api_patch_balloon, NULL, NULL },
+	{ "GET", "/balloon/statistics", API_AFTER_START, api_get_balloon_stats, NULL, NULL },
+	{ "PATCH", "/balloon/statistics", API_AFTER_START, api_patch_balloon_stats, NULL, NULL },
+	{ "GET", "/balloon/hinting/status", API_AFTER_START, api_get_hinting, NULL, NULL },
+	{ "PATCH", "/balloon/hinting/start", API_AFTER_START, api_start_hinting, NULL, NULL },
+	{ "PATCH", "/balloon/hinting/stop", API_AFTER_START, api_stop_hinting, NULL, NULL },
+	{ "GET", "/mmds", API_ANY_TIME, api_get_mmds, NULL, "mmds" },
+	{ "PUT", "/mmds", API_ANY_TIME, api_put_mmds, NULL, "mmds" },
+	{ "PATCH", "/mmds", API_ANY_TIME, api_patch_mmds, NULL, "mmds" },
+	{ "PUT", "/mmds/config", API_BEFORE_START, api_put_mmds_config, NULL, "mmds" },
+	{ "PUT", "/cpu-config", API_BEFORE_START, NULL, no_templates, "cpu_cfg" },
+	{ "PUT", "/pmem/{id}", API_BEFORE_START, NULL, no_pmem, "pmem" },
+	{ "PATCH", "/pmem/{id}", API_AFTER_START, NULL, no_pmem, NULL },
+	{ "DELETE", "/pmem/{id}", API_AFTER_START, NULL, no_unplug, NULL },
+	{ "GET", "/hotplug/memory", API_ANY_TIME, NULL, no_hotplug, "hotplug_memory" },
+	{ "PUT", "/hotplug/memory", API_BEFORE_START, NULL, no_hotplug, "hotplug_memory" },
+	{ "PATCH", "/hotplug/memory", API_AFTER_START, NULL, no_hotplug, "hotplug_memory" },
+	{ "PUT", "/snapshot/create", API_AFTER_START, NULL, no_snapshots, NULL },
+	{ "PUT", "/snapshot/load", API_BEFORE_START, NULL, no_snapshots, NULL },
 };
+
+static_assert(ARRAY_SIZE(routes) <= API_ROUTES_MAX, "each has its counters");
 
 const struct api_route *api_routes(size_t *n)
 {
@@ -115,6 +119,7 @@ static int dispatch(struct api *api, const struct api_request *request, json_t *
 	if (!route)
 		return error_set(err, ENOENT, "Invalid request method and/or path: %s %s.",
 				 request->method, request->path);
+	struct api_calls *calls = &api->calls[route - routes];
 	int rc = check_body(request, err);
 
 	if (rc == 0 && !route->handle)
@@ -128,6 +133,8 @@ static int dispatch(struct api *api, const struct api_request *request, json_t *
 				"An error occurred when deserializing the json body of a request");
 	if (rc == 0)
 		rc = route->handle(api, id, body, out, err);
+	calls->count++;
+	calls->fails += rc < 0;
 	json_decref(body);
 	return rc;
 }

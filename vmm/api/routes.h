@@ -10,6 +10,7 @@
 #include <jansson.h>
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 #include "vmm/api/actions.h"
 #include "vmm/api/connection.h"
@@ -17,13 +18,23 @@
 
 struct mmds; /* devices/mmds/service.h */
 
-/* What requests are about. All borrowed. */
+#define API_ROUTES_MAX 64
+
+/* Of one route, since the start. */
+struct api_calls {
+	uint64_t count, fails; /* fails: of count, answered with an error */
+};
+
+/* What requests are about, borrowed; and what came of them. */
 struct api {
 	struct config *config; /* of the microVM to be; not to be changed once it runs */
 	const char *id;
 	const struct api_actions *actions;
 	void *context; /* of actions */
 	struct mmds *mmds;
+	struct api_calls calls[API_ROUTES_MAX]; /* by their place in the table */
+	uint64_t deprecated;			/* requests that use what Firecracker deprecates */
+	uint64_t pause_us, resume_us;		/* how long the last ones took */
 };
 
 enum api_when { API_ANY_TIME, API_BEFORE_START, API_AFTER_START };
@@ -38,10 +49,14 @@ struct api_route {
 	enum api_when when;
 	api_route_fn handle; /* NULL: not supported, */
 	const char *missing; /* for want of this: "balloon is" */
+	const char *metric;  /* its calls in metrics: "METRIC_count"; NULL: they aren't there */
 };
 
 /* The table. */
 const struct api_route *api_routes(size_t *n);
+
+/* A metrics_fill: what requests there were, under Firecracker's keys. */
+void api_fill_metrics(void *api, json_t *root);
 
 /* An api_handler, whose context is a struct api. Logs each call with its duration. */
 void api_handle(void *api, const struct api_request *request, struct api_response *response);
