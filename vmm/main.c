@@ -12,10 +12,12 @@
 #include <fcntl.h>
 #include <malloc.h>
 #include <stdio.h>
+#include <string.h>
 #include <sys/prctl.h>
 #include <unistd.h>
 
 #include "devices/mmds/service.h"
+#include "vmm/api/handlers.h"
 #include "vmm/api/json.h"
 #include "vmm/api/routes.h"
 #include "vmm/api/server.h"
@@ -44,6 +46,18 @@ static void open_standard_streams(void)
 	} while (fd >= 0 && fd <= STDERR_FILENO);
 	if (fd >= 0)
 		close(fd);
+}
+
+/* In place of Firecracker, by the name it was started under or by that of its file. */
+static bool is_called_firecracker(const char *argv0)
+{
+	char file[CONFIG_PATH_MAX + 1];
+	/* Fails in a jail, which has no /proc; the jailer passes the name. */
+	ssize_t n = readlink("/proc/self/exe", file, sizeof(file) - 1);
+
+	file[n < 0 ? 0 : n] = 0;
+	return strcmp(basename(file), "firecracker") == 0 ||
+	       (argv0 && strcmp(basename(argv0), "firecracker") == 0);
 }
 
 /*
@@ -166,15 +180,19 @@ int main(int argc, char *argv[])
 	int code;
 
 	open_standard_streams();
-	/* A jailer executes an open file, and the kernel takes its number for our name. */
-	prctl(PR_SET_NAME, "mote-vmm");
 	if (options_parse(&options, argc, argv, &err) < 0)
 		return fail(EXIT_ARGUMENT_PARSING, &err);
+	vm_options.compat_names = options.compat_names || is_called_firecracker(argv[0]);
+	/* A jailer executes an open file, and the kernel takes its number for our name. */
+	prctl(PR_SET_NAME, vm_options.compat_names ? "firecracker" : "mote-vmm");
 	if (options.action == OPTIONS_HELP) {
 		options_help(stdout);
 		return EXIT_OK;
 	}
 	if (options.action == OPTIONS_VERSION) {
+		/* Who starts a Firecracker reads the version of its API here. */
+		if (vm_options.compat_names)
+			printf("Firecracker v" API_FIRECRACKER_VERSION "\n\n");
 		printf("mote-vmm " MOTE_VERSION "\n");
 		return EXIT_OK;
 	}

@@ -17,6 +17,7 @@ enum {
 	OPT_API_BODY_MAX,
 	OPT_ID,
 	OPT_BOOT_TIMER,
+	OPT_COMPAT_NAMES,
 	OPT_LOG_PATH,
 	OPT_LEVEL,
 	OPT_SHOW_LEVEL,
@@ -43,6 +44,7 @@ static const struct option known[] = {
 	{ "http-api-max-payload-size", required_argument, NULL, OPT_API_BODY_MAX },
 	{ "id", required_argument, NULL, OPT_ID },
 	{ "boot-timer", no_argument, NULL, OPT_BOOT_TIMER },
+	{ "compat-names", no_argument, NULL, OPT_COMPAT_NAMES },
 	{ "log-path", required_argument, NULL, OPT_LOG_PATH },
 	{ "level", required_argument, NULL, OPT_LEVEL },
 	{ "show-level", no_argument, NULL, OPT_SHOW_LEVEL },
@@ -78,6 +80,9 @@ void options_help(FILE *out)
 	      "  --no-api             with --config-file: without an API\n"
 	      "  --id ID              name in logs and metrics: letters, digits and -, up to 64\n"
 	      "  --boot-timer         log how long the guest took to boot\n"
+	      "  --compat-names       process and threads are called as Firecracker's: \"firecracker\",\n"
+	      "                       \"fc_vcpu N\" (\"fc_api\" doesn't exist: the first thread serves the\n"
+	      "                       API). So they are anyway if the program's file is \"firecracker\"\n"
 	      "  --log-path FILE      log to a file or FIFO instead of stderr\n"
 	      "  --level LEVEL        Off, Error, Warning, Info, Debug or Trace\n"
 	      "  --show-level         begin log lines with their level\n"
@@ -181,6 +186,9 @@ static int take_option(struct options *options, int opt, const char *value, stru
 	case OPT_ID:
 		options->id = value;
 		return check_id(value, err);
+	case OPT_COMPAT_NAMES:
+		options->compat_names = true;
+		break;
 	case OPT_BOOT_TIMER:
 		options->boot_timer = true;
 		break;

@@ -32,6 +32,7 @@ struct options {
 	size_t api_body_max;	 /* bytes of a request's body */
 	const char *id;		 /* 1..64 of [A-Za-z0-9-]; OPTIONS_DEFAULT_ID unless given */
 	bool boot_timer;
+	bool compat_names; /* by the option; argv[0] is the caller's to look at */
 	const char *log_path; /* NULL = not given */
 	bool has_level;
 	enum log_level level; /* if has_level */

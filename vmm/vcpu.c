@@ -245,7 +245,8 @@ static void vcpu_main(void *owner, const struct error *unruled)
 		ended = !run_guest(v) || ended;
 }
 
-int vcpus_start(struct vcpu_group *group, const struct thread_rules *rules, struct error *err)
+int vcpus_start(struct vcpu_group *group, const char *name, const struct thread_rules *rules,
+		struct error *err)
 {
 	int rc = 0;
 
@@ -256,7 +257,7 @@ int vcpus_start(struct vcpu_group *group, const struct thread_rules *rules, stru
 			.kind = THREAD_VCPU, .rules = rules, .wake_signal = KICK_SIGNAL,
 			.main = vcpu_main, .owner = &group->vcpus[i],
 		};
-		snprintf(thread->name, sizeof(thread->name), "vcpu %u", i);
+		snprintf(thread->name, sizeof(thread->name), "%s %u", name, i);
 		rc = thread_start(thread, err);
 	}
 	return rc;

@@ -67,10 +67,11 @@ int vcpus_create(struct vcpu_group *group, const struct kvm *kvm, unsigned int n
 		 struct error *err);
 
 /*
- * Start the threads, named "vcpu N", each under the rules of THREAD_VCPU (NULL = none) before
+ * Start the threads, named "NAME N" (NAME: up to 12 characters), each under the rules of THREAD_VCPU (NULL = none) before
  * anything else; they run at once if the target is VCPU_RUNNING.
  */
-int vcpus_start(struct vcpu_group *group, const struct thread_rules *rules, struct error *err);
+int vcpus_start(struct vcpu_group *group, const char *name, const struct thread_rules *rules,
+		struct error *err);
 
 /*
  * Change what all vCPUs do. VCPU_PAUSED returns when each is parked with its last exit completed,

@@ -234,6 +234,7 @@ int vm_init(struct vm *vm, const struct vm_options *options, struct error *err)
 	memset(vm, 0, sizeof(*vm));
 	vm->id = options->id;
 	vm->boot_timer_enabled = options->boot_timer;
+	vm->compat_names = options->compat_names;
 	vm->thread_rules = options->thread_rules;
 	vm->mmds = options->mmds;
 	vm->stages.start = options->start_ns;
@@ -377,7 +378,7 @@ int vm_start(struct vm *vm, struct error *err)
 	int rc = terminal_make_raw(&vm->terminal, STDIN_FILENO, err);
 
 	if (rc == 0)
-		rc = vcpus_start(&vm->vcpus, rules, err);
+		rc = vcpus_start(&vm->vcpus, vm->compat_names ? "fc_vcpu" : "vcpu", rules, err);
 	if (rc == 0 && rules)
 		rc = rules->apply(rules->context, THREAD_VMM, err);
 	if (rc < 0)

@@ -53,6 +53,7 @@ struct vm {
 	const struct config *config; /* borrowed */
 	const char *id;              /* borrowed */
 	bool boot_timer_enabled;
+	bool compat_names;           /* threads are called as Firecracker's */
 	const struct thread_rules *thread_rules; /* borrowed */
 	struct mmds *mmds;           /* borrowed */
 	struct vm_stages stages;
@@ -102,6 +103,7 @@ struct vm_options {
 	const char *id;
 	struct mmds *mmds; /* the metadata service; may have data already */
 	bool boot_timer;
+	bool compat_names;
 	uint64_t start_ns; /* CLOCK_MONOTONIC at the start of the process */
 	/* What each thread is put under before the guest's first instruction; NULL = nothing. */
 	const struct thread_rules *thread_rules;

@@ -109,7 +109,7 @@ static void paused_vcpus_stand_still_with_their_last_read_completed(void **state
 	struct error err = { 0 };
 
 	vcpus_set(&rig->vcpus, VCPU_RUNNING);
-	assert_int_equal(vcpus_start(&rig->vcpus, NULL, &err), 0);
+	assert_int_equal(vcpus_start(&rig->vcpus, "vcpu", NULL, &err), 0);
 	for (int i = 0; i < 100; i++) {
 		struct kvm_regs regs;
 		uint32_t reads;
@@ -135,7 +135,7 @@ static void a_group_can_end_while_paused_running_or_never_started(void **state)
 	struct rig *rig = *state;
 	struct error err = { 0 };
 
-	assert_int_equal(vcpus_start(&rig->vcpus, NULL, &err), 0); /* parked: the target is PAUSED */
+	assert_int_equal(vcpus_start(&rig->vcpus, "vcpu", NULL, &err), 0); /* parked: the target is PAUSED */
 	vcpus_set(&rig->vcpus, VCPU_PAUSED);
 	assert_int_equal(atomic_load(&rig->reads), 0);
 	vcpus_set(&rig->vcpus, VCPU_EXITED);
@@ -149,7 +149,7 @@ static void a_triple_fault_ends_once_and_parks_its_vcpu(void **state)
 
 	guest_memory_write(&rig->memory, CODE_GPA, fault, sizeof(fault));
 	vcpus_set(&rig->vcpus, VCPU_RUNNING);
-	assert_int_equal(vcpus_start(&rig->vcpus, NULL, &err), 0);
+	assert_int_equal(vcpus_start(&rig->vcpus, "vcpu", NULL, &err), 0);
 	for (int i = 0; i < 20000 && !atomic_load(&rig->ends); i++)
 		usleep(500);
 	assert_int_equal(atomic_load(&rig->ends), 1);

@@ -37,7 +37,8 @@ static void the_shortest_command_line_has_the_defaults(void **state)
 	assert_int_equal(o.action, OPTIONS_RUN);
 	assert_string_equal(o.config_path, "c.json");
 	assert_string_equal(o.id, "anonymous-instance");
-	assert_false(o.boot_timer || o.has_level || o.show_level || o.show_log_origin);
+	assert_false(o.boot_timer || o.compat_names || o.has_level);
+	assert_false(o.show_level || o.show_log_origin);
 	assert_null(o.log_path);
 	assert_null(o.metrics_path);
 	assert_null(o.metadata_path);
@@ -53,7 +54,7 @@ static void every_option_reaches_its_field(void **state)
 
 	(void)state;
 	assert_int_equal(parse(&o,
-			       "--id vm-7 --no-api --boot-timer --log-path=l --level warn "
+			       "--id vm-7 --no-api --compat-names --boot-timer --log-path=l --level warn "
 			       "--show-level --show-log-origin --metrics-path m --config-file=c "
 			       "--seccomp-filter f --metadata m.json --mmds-size-limit 2147483647",
 			       &err),
@@ -64,7 +65,8 @@ static void every_option_reaches_its_field(void **state)
 	assert_string_equal(o.id, "vm-7");
 	assert_string_equal(o.log_path, "l");
 	assert_string_equal(o.metrics_path, "m");
-	assert_true(o.boot_timer && o.show_level && o.show_log_origin && o.has_level);
+	assert_true(o.boot_timer && o.compat_names && o.show_level && o.show_log_origin);
+	assert_true(o.has_level);
 	assert_int_equal(o.level, LOG_WARN);
 	assert_string_equal(o.seccomp_filter, "f");
 	assert_int_equal(parse(&o, "--no-seccomp --no-api --config-file c", &err), 0);
