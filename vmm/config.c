@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <jansson.h>
 #include <string.h>
 #include <sys/sysinfo.h>
 
@@ -68,12 +69,14 @@ void config_serial_release(struct config_serial *serial)
 void config_logger_release(struct config_logger *logger)
 {
 	free(logger->log_path);
+	free(logger->module);
 	*logger = (struct config_logger){ 0 };
 }
 
 void config_metrics_release(struct config_metrics *metrics)
 {
 	free(metrics->metrics_path);
+	json_decref(metrics->properties);
 	*metrics = (struct config_metrics){ 0 };
 }
 

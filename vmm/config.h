@@ -17,6 +17,8 @@
 #include "vmm/log.h"
 #include "vmm/memory.h"
 
+struct json_t; /* jansson.h */
+
 #define CONFIG_VCPUS_MAX        32
 #define CONFIG_VIRTIO_MAX       19 /* GSIs 5 to 23, one a device */
 #define CONFIG_DRIVES_MAX       CONFIG_VIRTIO_MAX
@@ -144,12 +146,14 @@ struct config_logger {
 	enum log_level level;    /* default LOG_INFO */
 	bool show_level;
 	bool show_log_origin;
+	char *module;            /* what log_options.module is; NULL = all */
 };
 
 struct config_metrics {
 	bool set;
 	char *metrics_path;      /* file or FIFO; required */
 	bool emit_id;            /* name the microVM in every line */
+	struct json_t *properties; /* owned: an object of strings for every line; NULL = none */
 };
 
 struct config {

@@ -18,6 +18,7 @@
 
 #define LOG_LINE_MAX 2048
 #define LOG_ID_MAX   64
+#define LOG_MODULE_MAX 255 /* more than any source file's path has: cut, it still matches none */
 
 /* Set once by log_open, before other threads exist; afterwards only `lost` changes. */
 static struct {
@@ -27,6 +28,7 @@ static struct {
 	bool show_level;
 	bool show_origin;
 	char id[LOG_ID_MAX + 1];
+	char module[LOG_MODULE_MAX + 1];
 	_Atomic uint64_t lost;
 } logger = { .fd = STDERR_FILENO, .level = LOG_WARN, .show_level = true, .id = "mote" };
 
@@ -84,6 +86,7 @@ int log_open(const struct log_options *options, struct error *err)
 	logger.level = options->level;
 	logger.show_level = options->show_level;
 	logger.show_origin = options->show_origin;
+	snprintf(logger.module, sizeof(logger.module), "%s", options->module ? options->module : "");
 	snprintf(logger.id, sizeof(logger.id), "%s", options->id ? options->id : "mote");
 	return 0;
 }
@@ -119,6 +122,27 @@ void log_utc(int64_t seconds, char text[LOG_UTC_SIZE])
 		 (unsigned int)(rest % 60));
 }
 
+/* __FILE__ in the source tree: the compiler runs in a directory beside it. */
+static const char *source_path(const char *file)
+{
+	while (strncmp(file, "../", 3) == 0)
+		file += 3;
+	return file;
+}
+
+/* Whether path begins with module, in which "::" is "/". */
+static bool is_in_module(const char *path, const char *module)
+{
+	for (; *module; module++, path++) {
+		bool separator = module[0] == ':' && module[1] == ':';
+
+		if (*path != (separator ? '/' : *module))
+			return false;
+		module += separator;
+	}
+	return true;
+}
+
 void log_line(enum log_level level, const char *file, int line, const char *fmt, ...)
 {
 	char buf[LOG_LINE_MAX];
@@ -129,6 +153,9 @@ void log_line(enum log_level level, const char *file, int line, const char *fmt,
 	size_t len;
 	int saved_errno = errno;
 
+	file = source_path(file);
+	if (!is_in_module(file, logger.module))
+		return;
 	clock_gettime(CLOCK_REALTIME, &now);
 	log_utc(now.tv_sec, utc);
 	prctl(PR_GET_NAME, thread);

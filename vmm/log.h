@@ -18,8 +18,14 @@ struct log_options {
 	enum log_level level;
 	bool show_level;
 	bool show_origin;    /* file:line of the call */
+	const char *module;  /* lines of source files whose path begins so; NULL = of all */
 	const char *id;      /* name of the microVM, at most 64 characters */
 };
+
+/*
+ * A module is a path in the source tree, "vmm/api/routes.c", or what it begins with; "::" may stand for
+ * "/", as in the names of Firecracker's modules.
+ */
 
 /* The settings before log_open: warnings and errors, with their level, to stderr. */
 

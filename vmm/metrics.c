@@ -67,9 +67,9 @@ static json_t *build(const struct metrics *metrics)
 	json_t *root;
 
 	clock_gettime(CLOCK_REALTIME, &now);
-	root = json_pack("{s:I, s:s*, s:{s:I, s:I}}", "utc_timestamp_ms",
+	root = json_pack("{s:I, s:s*, s:O*, s:{s:I, s:I}}", "utc_timestamp_ms",
 			 (json_int_t)now.tv_sec * 1000 + now.tv_nsec / 1000000, "id", metrics->id,
-			 "logger", "missed_log_count", (json_int_t)log_lines_lost(),
+			 "properties", metrics->properties, "logger", "missed_log_count", (json_int_t)log_lines_lost(),
 			 "missed_metrics_count", (json_int_t)metrics->lines_lost);
 	if (root && metrics->fill)
 		metrics->fill(metrics->context, root);
@@ -174,6 +174,7 @@ void metrics_close(struct metrics *metrics)
 	close_fd(&metrics->timer_fd);
 	close_fd(&metrics->fd);
 	free(metrics->id);
+	json_decref(metrics->properties);
 	free(metrics->line);
 	*metrics = (struct metrics){ .fd = -1, .timer_fd = -1 };
 }

@@ -31,6 +31,7 @@ struct metrics {
 	metrics_fill fill;
 	void *context;
 	char *id;	     /* NULL = lines don't name the microVM */
+	json_t *properties;  /* owned; in each line but a handler's; NULL = none */
 	char *line;	     /* the one that was taken in part; NULL = none */
 	size_t length, sent; /* of line */
 	uint64_t lines_lost;

@@ -22,6 +22,7 @@ enum {
 	OPT_LEVEL,
 	OPT_SHOW_LEVEL,
 	OPT_SHOW_LOG_ORIGIN,
+	OPT_MODULE,
 	OPT_METRICS_PATH,
 	OPT_METADATA,
 	OPT_MMDS_SIZE_LIMIT,
@@ -49,6 +50,7 @@ static const struct option known[] = {
 	{ "level", required_argument, NULL, OPT_LEVEL },
 	{ "show-level", no_argument, NULL, OPT_SHOW_LEVEL },
 	{ "show-log-origin", no_argument, NULL, OPT_SHOW_LOG_ORIGIN },
+	{ "module", required_argument, NULL, OPT_MODULE },
 	{ "metrics-path", required_argument, NULL, OPT_METRICS_PATH },
 	{ "metadata", required_argument, NULL, OPT_METADATA },
 	{ "mmds-size-limit", required_argument, NULL, OPT_MMDS_SIZE_LIMIT },
@@ -61,7 +63,6 @@ static const struct option known[] = {
 	{ "help", no_argument, NULL, OPT_HELP },
 	{ "describe-snapshot", optional_argument, NULL, OPT_NOT_YET },
 	{ "enable-pci", optional_argument, NULL, OPT_NOT_YET },
-	{ "module", optional_argument, NULL, OPT_NOT_YET },
 	{ "snapshot-version", optional_argument, NULL, OPT_NOT_YET },
 	{ 0 },
 };
@@ -87,6 +88,8 @@ void options_help(FILE *out)
 	      "  --level LEVEL        Off, Error, Warning, Info, Debug or Trace\n"
 	      "  --show-level         begin log lines with their level\n"
 	      "  --show-log-origin    begin log lines with the source line they come from\n"
+	      "  --module PREFIX      log only what comes from source files whose path begins so:\n"
+	      "                       vmm/api\n"
 	      "  --metrics-path FILE  append metrics to a file or FIFO: at the end, and every "
 	      "minute\n"
 	      "  --metadata FILE      what the guest reads from the metadata service, as JSON\n"
@@ -208,6 +211,9 @@ static int take_option(struct options *options, int opt, const char *value, stru
 		break;
 	case OPT_SHOW_LOG_ORIGIN:
 		options->show_log_origin = true;
+		break;
+	case OPT_MODULE:
+		options->log_module = value;
 		break;
 	case OPT_METRICS_PATH:
 		options->metrics_path = value;
@@ -332,6 +338,8 @@ int options_apply(const struct options *options, struct config *config, struct e
 		ret = replace_path(&logger->log_path, options->log_path, err);
 	if (ret == 0 && options->metrics_path)
 		ret = replace_path(&config->metrics.metrics_path, options->metrics_path, err);
+	if (ret == 0 && options->log_module)
+		ret = replace_path(&logger->module, options->log_module, err);
 	if (ret < 0)
 		return ret;
 	if (options->has_level)
@@ -339,7 +347,7 @@ int options_apply(const struct options *options, struct config *config, struct e
 	logger->show_level |= options->show_level;
 	logger->show_log_origin |= options->show_log_origin;
 	logger->set |= options->log_path || options->has_level || options->show_level ||
-		       options->show_log_origin;
+		       options->show_log_origin || options->log_module;
 	config->metrics.set |= options->metrics_path != NULL;
 	return 0;
 }

@@ -38,6 +38,7 @@ struct options {
 	enum log_level level; /* if has_level */
 	bool show_level;
 	bool show_log_origin;
+	const char *log_module; /* NULL = not given */
 	const char *metrics_path; /* NULL = not given */
 	const char *metadata_path; /* NULL = not given */
 	size_t mmds_size_limit; /* bytes of metadata as JSON */

@@ -264,8 +264,10 @@ int vm_open_metrics(struct vm *vm, const struct config_metrics *config, struct e
 		return 0;
 	int rc = metrics_open(&vm->metrics, config->metrics_path, config->emit_id ? vm->id : NULL, err);
 
-	return rc < 0 ? rc
-		      : metrics_start(&vm->metrics, &vm->loop, METRICS_PERIOD_MS, vm_fill_metrics, vm, err);
+	if (rc < 0)
+		return rc;
+	vm->metrics.properties = json_incref(config->properties);
+	return metrics_start(&vm->metrics, &vm->loop, METRICS_PERIOD_MS, vm_fill_metrics, vm, err);
 }
 
 int vm_prepare(struct vm *vm, const struct config *config, struct error *err)

@@ -23,6 +23,7 @@ int vm_open_log(const struct config_logger *logger, const char *id, struct error
 		.level = logger->level,
 		.show_level = logger->show_level,
 		.show_origin = logger->show_log_origin,
+		.module = logger->module,
 		.id = id,
 	};
 

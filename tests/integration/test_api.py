@@ -411,6 +411,19 @@ def test_metrics_and_log_of_the_command_line(monitor, tmp_path):
     assert json.loads((tmp_path / "metrics").read_text())["stages"]["running_ns"] > 0
 
 
+def test_log_of_a_module_and_metrics_with_properties(monitor, tmp_path):
+    vmm = monitor("--id", "vm-1")
+    vmm.client.put("/logger", log_path=str(tmp_path / "log"), level="Info", module="vmm/api", show_log_origin=True)
+    vmm.client.put("/metrics", metrics_path=str(tmp_path / "metrics"), emit_id=True, properties={"rack": "7", "b": ""})
+    assert vmm.client.get("/vm/config")["logger"]["module"] == "vmm/api"
+    boot(vmm.client, GUESTS / "reset.elf")
+    vmm.end()
+    log = (tmp_path / "log").read_text()
+    assert "InstanceStart" in log and "guest reset the machine" not in log
+    line = json.loads((tmp_path / "metrics").read_text())
+    assert (line["id"], line["properties"]) == ("vm-1", {"rack": "7", "b": ""})
+
+
 # ---- in a jail ----
 
 def test_in_a_jail(world, tmp_path):

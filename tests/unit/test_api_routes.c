@@ -361,8 +361,10 @@ static void bad_bodies_are_refused_and_change_nothing(void **state)
 		  "logger: level: \\\"Loud\\\" is none of \\\"Off\\\", \\\"Error\\\", "
 		  "\\\"Warning\\\", \\\"Info\\\", "
 		  "\\\"Debug\\\", \\\"Trace\\\"" },
-		{ "PUT /logger {\"module\": \"api\"}",
-		  "logger: module: not supported yet by this version" },
+		{ "PUT /logger {\"module\": 1}",
+		  "logger: module: expected a string, got an integer" },
+		{ "PUT /metrics {\"metrics_path\": \"m\", \"properties\": {\"a\": 1}}",
+		  "metrics: properties: a: expected a string, got an integer" },
 		{ "PUT /metrics {}", "metrics: missing key \\\"metrics_path\\\"" },
 		{ "PUT /actions {}", "action: missing key \\\"action_type\\\"" },
 		{ "PUT /actions {\"action_type\": \"Jump\"}",
@@ -574,6 +576,23 @@ static json_int_t number_at(json_t *root, const char *group, const char *key)
 	return json_integer_value(number);
 }
 
+static void modules_and_properties_are_told_again(void **state)
+{
+	struct fake f;
+
+	(void)state;
+	begin(&f);
+	done(&f, "PUT /logger {\"module\": \"vmm::api\"}");
+	assert_string_equal(f.config.logger.module, "vmm::api");
+	done(&f, "PUT /metrics {\"metrics_path\": \"m\", \"properties\": {\"b\": \"x\", \"a\": \"\"}}");
+	const char *told = ask(&f, "GET /vm/config");
+
+	assert_non_null(strstr(told, "\"module\":\"vmm::api\""));
+	assert_non_null(strstr(told, "\"metrics\":{\"metrics_path\":\"m\",\"emit_id\":false,"
+				     "\"properties\":{\"b\":\"x\",\"a\":\"\"}}"));
+	config_release(&f.config);
+}
+
 /* Under Firecracker's keys. */
 static void calls_are_counted(void **state)
 {
@@ -629,6 +648,7 @@ int main(void)
 		cmocka_unit_test(limits_can_change),
 		cmocka_unit_test(logs_and_metrics_that_cannot_be_opened_are_not_configured),
 		cmocka_unit_test(there_is_room_for_so_many_devices),
+		cmocka_unit_test(modules_and_properties_are_told_again),
 		cmocka_unit_test(calls_are_counted),
 	};
 

@@ -315,6 +315,47 @@ static void log_never_blocks_and_counts_what_it_loses(void **state)
 	unlink(path);
 }
 
+/* How many of three lines, of files of two modules, get through. */
+static unsigned int logged(const char *module)
+{
+	char path[] = "/tmp/mote-log-XXXXXX";
+	struct log_options options = { .path = path, .level = LOG_INFO, .id = "t", .module = module };
+	unsigned int n = 0;
+
+	close(mkstemp(path));
+	assert_int_equal(log_open(&options, NULL), 0);
+	log_line(LOG_INFO, "../vmm/api/routes.c", 1, "a");
+	log_line(LOG_INFO, "../../vmm/api/server.c", 1, "b");
+	log_line(LOG_INFO, "devices/irq.c", 1, "c");
+	log_close();
+
+	cleanup_fclose FILE *f = fopen(path, "re");
+
+	for (int c; (c = fgetc(f)) != EOF;)
+		n += c == '\n';
+	unlink(path);
+	return n;
+}
+
+static void log_tells_modules_apart(void **state)
+{
+	char long_name[400];
+
+	(void)state;
+	memset(long_name, 'v', sizeof(long_name));
+	long_name[sizeof(long_name) - 1] = 0;
+	assert_int_equal(logged(NULL), 3);
+	assert_int_equal(logged(""), 3);
+	assert_int_equal(logged("vmm"), 2);
+	assert_int_equal(logged("vmm/api/r"), 1);
+	assert_int_equal(logged("vmm::api::server"), 1);
+	assert_int_equal(logged("vmm:api"), 0);
+	assert_int_equal(logged("devices/irq.c"), 1);
+	assert_int_equal(logged("devices/irq.cc"), 0);
+	assert_int_equal(logged("api_server"), 0);
+	assert_int_equal(logged(long_name), 0);
+}
+
 static void log_time_is_what_the_c_library_says(void **state)
 {
 	static const int64_t around[] = { 0, 951782400 /* 2000-02-29 */, 1709164800 /* 2024-02-29 */,
@@ -354,6 +395,7 @@ int main(void)
 		cmocka_unit_test(loop_forgets_removed_sources_of_the_same_batch),
 		cmocka_unit_test(loop_runs_until_stopped_and_honours_modify),
 		cmocka_unit_test(log_levels_parse),
+		cmocka_unit_test(log_tells_modules_apart),
 		cmocka_unit_test(log_time_is_what_the_c_library_says),
 		cmocka_unit_test(log_never_blocks_and_counts_what_it_loses),
 	};

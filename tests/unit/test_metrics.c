@@ -100,6 +100,7 @@ static void a_line_at_each_period_and_at_the_end(void **state)
 	assert_int_equal(loop_init(&loop, NULL), 0);
 	assert_int_equal(metrics_open(&metrics, path, "vm-1", NULL), 0);
 	assert_int_equal(metrics_start(&metrics, &loop, 5, fill, &source, NULL), 0);
+	metrics.properties = json_pack("{s:s}", "rack", "7");
 	assert_int_equal(source.calls, 0);
 	for (int i = 0; i < 1000 && source.calls < 3; i++)
 		loop_run_once(&loop, 1000, NULL);
@@ -119,6 +120,9 @@ static void a_line_at_each_period_and_at_the_end(void **state)
 
 		assert_in_range(ms, (uintmax_t)before * 1000, (uintmax_t)(time(NULL) + 1) * 1000);
 		assert_string_equal(json_string_value(json_object_get(root, "id")), "vm-1");
+		json_t *properties = json_object_get(root, "properties");
+
+		assert_string_equal(json_string_value(json_object_get(properties, "rack")), "7");
 		assert_int_equal(integer_at(root, "logger", "missed_log_count"), 0);
 		assert_int_equal(integer_at(root, "logger", "missed_metrics_count"), 0);
 		json_decref(root);
@@ -153,6 +157,7 @@ static void a_file_is_appended_to_and_private(void **state)
 
 		assert_int_equal(integer_at(root, NULL, "calls"), i);
 		assert_null(json_object_get(root, "id"));
+		assert_null(json_object_get(root, "properties"));
 		json_decref(root);
 	}
 	assert_null(next_line(f));

@@ -55,7 +55,7 @@ static void every_option_reaches_its_field(void **state)
 	(void)state;
 	assert_int_equal(parse(&o,
 			       "--id vm-7 --no-api --compat-names --boot-timer --log-path=l --level warn "
-			       "--show-level --show-log-origin --metrics-path m --config-file=c "
+			       "--show-level --show-log-origin --module vmm/api --metrics-path m --config-file=c "
 			       "--seccomp-filter f --metadata m.json --mmds-size-limit 2147483647",
 			       &err),
 			 0);
@@ -69,6 +69,7 @@ static void every_option_reaches_its_field(void **state)
 	assert_true(o.has_level);
 	assert_int_equal(o.level, LOG_WARN);
 	assert_string_equal(o.seccomp_filter, "f");
+	assert_string_equal(o.log_module, "vmm/api");
 	assert_int_equal(parse(&o, "--no-seccomp --no-api --config-file c", &err), 0);
 	assert_true(o.no_seccomp);
 }
@@ -275,6 +276,7 @@ static void options_go_before_the_config(void **state)
 	assert_string_equal(config.logger.log_path, "new");
 	assert_int_equal(config.logger.level, LOG_DEBUG);
 	assert_true(config.logger.show_level && config.logger.show_log_origin);
+	assert_null(config.logger.module);
 	assert_true(config.metrics.set);
 	assert_string_equal(config.metrics.metrics_path, "m");
 	config_release(&config);
@@ -295,6 +297,9 @@ static void options_alone_make_a_logger(void **state)
 	options_apply(&o, &config, &err);
 	assert_true(config.logger.set && config.logger.show_level);
 	assert_int_equal(config.logger.level, LOG_INFO);
+	parse(&o, "--config-file c --no-api --module vmm", &err);
+	options_apply(&o, &config, &err);
+	assert_string_equal(config.logger.module, "vmm");
 	config_release(&config);
 }
 

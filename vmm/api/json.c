@@ -94,13 +94,6 @@ static int check_tap_name(const char *text, struct error *err)
 	return valid ? 0 : error_set(err, EINVAL, "\"%s\" is no name for a network device", text);
 }
 
-static int not_supported(void *member, json_t *value, struct error *err)
-{
-	(void)member;
-	(void)value;
-	return error_set(err, EOPNOTSUPP, "not supported yet by this version");
-}
-
 static int parse_bucket(void *member, json_t *value, struct error *err)
 {
 	static const struct field fields[] = {
@@ -515,7 +508,7 @@ int config_json_logger(struct config_logger *out, json_t *object, struct error *
 		{ FIELD_PARSED("level", struct config_logger, level, parse_level) },
 		{ FIELD_BOOL("show_level", struct config_logger, show_level) },
 		{ FIELD_BOOL("show_log_origin", struct config_logger, show_log_origin) },
-		{ FIELD_WHOLE("module", not_supported) },
+		{ FIELD_STRING("module", struct config_logger, module, 0, CONFIG_PATH_MAX, NULL) },
 	};
 	struct config_logger fresh = { .set = true, .level = LOG_INFO };
 	int ret = fields_parse(fields, ARRAY_SIZE(fields), &fresh, object, err);
@@ -526,13 +519,31 @@ int config_json_logger(struct config_logger *out, json_t *object, struct error *
 	return ret;
 }
 
+/* What the operator wants in every line: names of its own with texts. */
+static int parse_properties(void *member, json_t *value, struct error *err)
+{
+	json_t **properties = member, *text;
+	const char *key;
+
+	if (!json_is_object(value))
+		return fields_wrong_type("an object", value, err);
+	json_object_foreach(value, key, text) {
+		if (json_is_string(text))
+			continue;
+		fields_wrong_type("a string", text, err);
+		return error_wrap(err, "%.64s", key);
+	}
+	*properties = json_incref(value);
+	return 0;
+}
+
 int config_json_metrics(struct config_metrics *out, json_t *object, struct error *err)
 {
 	static const struct field fields[] = {
 		{ FIELD_PATH("metrics_path", struct config_metrics, metrics_path),
 		  .required = true },
 		{ FIELD_BOOL("emit_id", struct config_metrics, emit_id) },
-		{ FIELD_WHOLE("properties", not_supported) },
+		{ FIELD_PARSED("properties", struct config_metrics, properties, parse_properties) },
 	};
 	struct config_metrics fresh = { .set = true };
 	int ret = fields_parse(fields, ARRAY_SIZE(fields), &fresh, object, err);

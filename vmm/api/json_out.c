@@ -135,16 +135,17 @@ static json_t *logger(const struct config_logger *l)
 {
 	if (!l->set)
 		return json_null();
-	return json_pack("{s:s*, s:s, s:b, s:b}", "log_path", l->log_path, "level",
+	return json_pack("{s:s*, s:s, s:b, s:b, s:s*}", "log_path", l->log_path, "level",
 			 log_level_name(l->level), "show_level", l->show_level, "show_log_origin",
-			 l->show_log_origin);
+			 l->show_log_origin, "module", l->module);
 }
 
 static json_t *metrics(const struct config_metrics *m)
 {
 	if (!m->set)
 		return json_null();
-	return json_pack("{s:s, s:b}", "metrics_path", m->metrics_path, "emit_id", m->emit_id);
+	return json_pack("{s:s, s:b, s:O*}", "metrics_path", m->metrics_path, "emit_id", m->emit_id,
+			 "properties", m->properties);
 }
 
 json_t *config_to_json(const struct config *config)
