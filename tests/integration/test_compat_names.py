@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from conftest import BUILD, TIMEOUT, sh
-from jailing import GID, UID, world
+from jailing import GID, UID, monitor_of, world
 from test_api import GUESTS, Monitor, boot, monitor
 
 assert monitor and world    # fixtures
@@ -62,7 +62,7 @@ def test_names_in_a_jail(world, tmp_path, file, expected):
     vmm = Monitor(root, command=world.command(args=["--api-sock", "/api.socket"]))
     world.started.append(vmm.process)
     boot(vmm.client, "/guest.elf", vcpu_count=2)
-    assert_named(vmm.process.pid, *expected)
+    assert_named(monitor_of(vmm.process), *expected)
 
 
 def test_version_as_clients_of_firecracker_read_it(tmp_path):
