@@ -488,7 +488,8 @@ def raw(path, data=b""):
     s = socket.socket(socket.AF_UNIX)
     s.settimeout(TIMEOUT)
     s.connect(str(path))
-    s.sendall(data)
+    if data:    # even nothing can't be sent to who has hung up
+        s.sendall(data)
     return s
 
 

@@ -26,7 +26,7 @@ SEED = int(os.environ.get("MOTE_RANDOM_SEED", random.randrange(1 << 32)))
 SECONDS = float(os.environ.get("MOTE_RANDOM_SECONDS", 0))
 VARIANTS = ["mote-vmm"] + (["mote-vmm-asan"] if (BUILD / "mote-vmm-asan").exists() else [])
 SANITIZER = {"ASAN_OPTIONS": "quarantine_size_mb=1:detect_leaks=1", "UBSAN_OPTIONS": "print_stacktrace=1"}
-WARM_UP = 300   # turns
+WARM_UP = 200   # turns
 # Clients come and go: 16 of them. Where a sanitizer allocates, it says at the end what was lost.
 GROWTH = {"mote-vmm": {"fds": 20, "mappings": 20, "heap_kib": 2048}, "mote-vmm-asan": {"fds": 20}}
 HEARTBEAT = """stty -echo
@@ -53,7 +53,7 @@ def storm(vmm, variant, files, watch=lambda: None):
     print("seed", SEED)
     one.run(turns=WARM_UP)
     before = usage(vmm.process.pid)
-    one.run(turns=None if SECONDS else 1200, seconds=SECONDS or None)
+    one.run(turns=None if SECONDS else 500, seconds=SECONDS or None)
     vmm.client.get("/version")
     after = usage(vmm.process.pid)
     print(one.report(), "- before and after:", before, after)
