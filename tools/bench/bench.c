@@ -20,6 +20,7 @@ static const struct {
 	{ "io", bench_measure, "disks" },
 	{ "net", bench_measure, "networks" },
 	{ "density", bench_measure, "memory of idle microVMs" },
+	{ "api", bench_measure, "start to API socket; the monitor's memory" },
 	{ "fork", bench_fork, "(not yet: mote has no snapshots)" },
 	{ "show", bench_show, "print or draw a result that was kept" },
 	{ "compare", bench_compare_command, "say what changed between two results" },

@@ -16,6 +16,7 @@ static const struct {
 	{ "io", bench_do_io },
 	{ "net", bench_do_net },
 	{ "density", bench_do_density },
+	{ "api", bench_do_api },
 };
 
 void bench_progress(const struct bench *bench, unsigned int round, const char *subject)
@@ -53,7 +54,7 @@ int bench_work(const struct bench_options *options, const struct bench_files *fi
 	if (rc == 0)
 		rc = place_enter(&place, err);
 	place_free(&place);
-	if (rc == 0)
+	if (rc == 0 && trace->dir >= 0)
 		rc = trace_follow(trace, place.outside_pid, err);
 	if (rc == 0)
 		rc = subjects_prepare(&subjects, result, err);
