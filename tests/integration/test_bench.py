@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`mote bench boot`, `io`, `net`, `density`, `api`: what they report is complete and adds up; they leave nothing
+"""The subcommands of `mote bench` that measure: what they report is complete and adds up; they leave nothing
 behind, however they end. No times are asserted."""
 import json
 import os
@@ -150,6 +150,8 @@ def test_system_calls_are_those_that_strace_sees():
 @pytest.mark.parametrize("what, names", [
     ("io", {"sequential_read", "sequential_write", "random_read", "random_write"}),
     ("net", {"stream_to_host", "stream_to_guest", "tcp_round_trip", "udp_round_trip"}),
+    ("vsock", {"stream_to_host", "stream_to_guest", "round_trip"}),
+    ("mmds", {"one_connection", "connection_each"}),
 ])
 def test_devices(what, names):
     result = bench(what, "--rounds", 1, "--peer", "runc")

@@ -165,7 +165,7 @@ static int run_guest(const struct bench *bench, int fd, const char *disk, struct
 		.vcpus = bench->options->vcpus, .disk = disk, .tap = TAP, .vsock = VSOCK, .mmds = true,
 	};
 	json_t *config = subject_config(&guest);
-	json_t *data = json_pack("{s:{s:{s:s}}}", "latest", "meta-data", "instance-id", "i-bench");
+	json_t *data = subject_metadata();
 	json_t *action = json_pack("{s:s}", "action_type", "InstanceStart");
 	int rc = config && data && action ? 0 : error_sys(err, ENOMEM, "configuration");
 
@@ -189,7 +189,7 @@ static int measure_memory(const struct bench *bench, int fd, const char *disk, s
 	struct mappings mappings = { subject, err };
 	unsigned int ram = bench->options->memory_mib;
 	bool guest = !bench->options->no_guest;
-	struct smaps_totals totals;
+	struct smaps_totals totals = { 0 };
 	int rc = smaps_read_pid(launch->pid, ram, &totals, subject && !guest ? count_mapping : NULL, &mappings, err);
 
 	values[PRIVATE_START] = (double)totals.private_kib;

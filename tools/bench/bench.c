@@ -21,6 +21,8 @@ static const struct {
 	{ "net", bench_measure, "networks" },
 	{ "density", bench_measure, "memory of idle microVMs" },
 	{ "api", bench_measure, "start to API socket; the monitor's memory" },
+	{ "vsock", bench_measure, "vsock streams and round trips" },
+	{ "mmds", bench_measure, "requests to the metadata service" },
 	{ "fork", bench_fork, "(not yet: mote has no snapshots)" },
 	{ "show", bench_show, "print or draw a result that was kept" },
 	{ "compare", bench_compare_command, "say what changed between two results" },

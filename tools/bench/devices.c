@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* `mote bench io` and `net`: a disk and a network as a guest sees them, in the guest's time. */
+/* `mote bench io`, `net`, `vsock` and `mmds`: devices as a guest sees them, in the guest's time. */
 #include <errno.h>
 #include <signal.h>
 #include <stdio.h>
@@ -21,6 +21,11 @@
 #define TAP		"motebench0"
 #define HOST_ADDRESS	"192.0.2.1"
 #define GUEST_ADDRESS	"192.0.2.2"
+#define SERVICE		"169.254.169.254"
+#define SERVICE_GUEST	"169.254.1.2"
+#define REQUESTS_MMDS	"200"
+#define VSOCK		"/bench/vsock"
+#define VSOCK_PORT	"7"
 #define CONSOLE_ARGS	KERNEL_ARGS " console=ttyS0 -- "
 
 /* What the guest says as "NAME_ns NUMBER". */
@@ -36,6 +41,7 @@ static const struct quantity io[] = {
 	{ "sequential_write", "sequential write, 64 KiB", "MB/s", BENCH_HIGHER, 65536e3, true },
 	{ "random_read", "random read, 4 KiB, " WORKERS " at a time", "IOPS", BENCH_HIGHER, 1e9, true },
 	{ "random_write", "random write, 4 KiB, " WORKERS " at a time", "IOPS", BENCH_HIGHER, 1e9, true },
+	{ NULL },
 };
 
 static const struct quantity net[] = {
@@ -43,8 +49,23 @@ static const struct quantity net[] = {
 	{ "stream_to_guest", "TCP stream to the guest", "MB/s", BENCH_HIGHER, NET_MIB * 1048576e3, true },
 	{ "tcp_round_trip", "TCP round trip", "us", BENCH_LOWER, 1e-3, false },
 	{ "udp_round_trip", "UDP round trip", "us", BENCH_LOWER, 1e-3, false },
+	{ NULL },
 };
 
+static const struct quantity vsock[] = {
+	{ "stream_to_host", "stream to the host", "MB/s", BENCH_HIGHER, NET_MIB * 1048576e3, true },
+	{ "stream_to_guest", "stream to the guest", "MB/s", BENCH_HIGHER, NET_MIB * 1048576e3, true },
+	{ "round_trip", "round trip", "us", BENCH_LOWER, 1e-3, false },
+	{ NULL },
+};
+
+static const struct quantity mmds[] = {
+	{ "one_connection", "requests over one connection", "1/s", BENCH_HIGHER, 1e9, true },
+	{ "connection_each", "requests, a connection each", "1/s", BENCH_HIGHER, 1e9, true },
+	{ NULL },
+};
+
+/* At most, of a guest. */
 #define QUANTITIES 4
 
 /* The number on the guest's line NAME_ns; -ENODATA with what it said instead. */
@@ -79,7 +100,7 @@ static int run_guest(const struct subject *subject, const struct guest *guest,
 
 	if (rc == 0)
 		rc = launch_finish(launch, BENCH_TIMEOUT_S, err);
-	for (unsigned int i = 0; rc == 0 && i < QUANTITIES; i++) {
+	for (unsigned int i = 0; rc == 0 && quantities[i].name; i++) {
 		rc = find_number(launch->output, quantities[i].name, &values[i], err);
 		values[i] = quantities[i].per_time ? quantities[i].scale / values[i] : quantities[i].scale * values[i];
 	}
@@ -92,7 +113,7 @@ static int add_values(const struct bench *bench, unsigned int i, const struct qu
 {
 	struct bench_subject *subject = &bench->result->subjects[i];
 
-	for (unsigned int q = 0; q < QUANTITIES; q++) {
+	for (unsigned int q = 0; quantities[q].name; q++) {
 		struct bench_figure *figure = bench_figure_find(subject, quantities[q].name);
 
 		if (!figure)
@@ -150,6 +171,25 @@ int bench_do_io(struct bench *bench, struct error *err)
 	return rc;
 }
 
+/* Rounds beside a process that serves. */
+static int run_with_server(struct bench *bench, const struct guest *guest, const struct netserver *server,
+			   const struct quantity *quantities, struct error *err)
+{
+	pid_t child = fork();
+
+	if (child < 0)
+		return error_sys(err, errno, "fork");
+	if (child == 0) {
+		netserver_serve(server);
+		_exit(1);
+	}
+	int rc = run_rounds(bench, guest, quantities, err);
+
+	kill(child, SIGKILL);
+	waitpid(child, NULL, 0);
+	return rc;
+}
+
 int bench_do_net(struct bench *bench, struct error *err)
 {
 	const struct guest guest = {
@@ -161,18 +201,28 @@ int bench_do_net(struct bench *bench, struct error *err)
 
 	if (rc == 0)
 		rc = netserver_open(&server, HOST_ADDRESS, err);
-	if (rc < 0)
-		return rc;
-	pid_t child = fork();
+	return rc == 0 ? run_with_server(bench, &guest, &server, net, err) : rc;
+}
 
-	if (child < 0)
-		return error_sys(err, errno, "fork");
-	if (child == 0) {
-		netserver_serve(&server);
-		_exit(1);
-	}
-	rc = run_rounds(bench, &guest, net, err);
-	kill(child, SIGKILL);
-	waitpid(child, NULL, 0);
-	return rc;
+int bench_do_vsock(struct bench *bench, struct error *err)
+{
+	const struct guest guest = {
+		.args = CONSOLE_ARGS "vsock " VSOCK_PORT " " NET_MIB_TEXT " " PINGS, .console = true,
+		.memory_mib = bench->options->memory_mib, .vcpus = bench->options->vcpus, .vsock = VSOCK,
+	};
+	struct netserver server;
+	int rc = netserver_open_unix(&server, VSOCK "_" VSOCK_PORT, err);
+
+	return rc == 0 ? run_with_server(bench, &guest, &server, vsock, err) : rc;
+}
+
+int bench_do_mmds(struct bench *bench, struct error *err)
+{
+	const struct guest guest = {
+		.args = CONSOLE_ARGS "mmds " SERVICE_GUEST " " SERVICE " " REQUESTS_MMDS, .console = true,
+		.memory_mib = bench->options->memory_mib, .vcpus = bench->options->vcpus, .tap = TAP, .mmds = true,
+	};
+	int rc = hostdev_tap_make(TAP, NULL, err);
+
+	return rc == 0 ? run_rounds(bench, &guest, mmds, err) : rc;
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * `mote bench boot`, `io`, `net`, `density`, `api`: a child measures in namespaces of its own, we wait for its
+ * The subcommands of `mote bench` that measure: a child does, in namespaces of its own, we wait for its
  * result, and clean up whatever becomes of it, or of us by a signal.
  */
 #include "tools/bench/measure.h"

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What `mote bench boot`, `io`, `net`, `density` and `api` are asked for, and who does it. */
+/* What `mote bench boot`, `io`, `net`, `density`, `api`, `vsock` and `mmds` are asked for, and who does it. */
 #ifndef MOTE_BENCH_MEASURE_H
 #define MOTE_BENCH_MEASURE_H
 
@@ -38,7 +38,7 @@ void bench_options_help(const char *what);
 /* Whether that subcommand measures only who speaks Firecracker's API. */
 bool bench_needs_api(const char *what);
 
-/* Subcommands that measure: boot, io, net, density, api; fork, which can't be measured yet. */
+/* Subcommands that measure: boot, io, net, density, api, vsock, mmds; fork, which can't be measured yet. */
 int bench_measure(int argc, char *argv[]);
 int bench_fork(int argc, char *argv[]);
 

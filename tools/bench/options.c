@@ -29,6 +29,11 @@ static const struct {
 	  "From exec to the API's socket: connected, and first answer. The monitor's private memory then, and with\n"
 	  "a disk, a network card, vsock, metadata and an idle guest, all of them asked for by the API.",
 	  "mote bench api --peer firecracker", true },
+	{ "vsock",
+	  "Streams and round trips between the guest, which connects, and a server at the host's Unix socket.",
+	  "mote bench vsock --peer firecracker", true },
+	{ "mmds", "Requests a second that a guest gets answered by the metadata service, over its network card.",
+	  "mote bench mmds --peer firecracker", true },
 };
 
 bool bench_needs_api(const char *what)

@@ -11,6 +11,7 @@
 
 #define CONFIG	"/bench/config.json"
 #define METRICS "/bench/metrics"
+#define METADATA "/bench/metadata.json"
 
 static int add_devices(json_t *config, const struct guest *guest)
 {
@@ -52,12 +53,28 @@ json_t *subject_config(const struct guest *guest)
 	return NULL;
 }
 
+json_t *subject_metadata(void)
+{
+	return json_pack("{s:{s:{s:s}}}", "latest", "meta-data", "instance-id", "i-0123456789abcdef0");
+}
+
+static int write_json(json_t *value, const char *path)
+{
+	int rc = value ? json_dump_file(value, path, JSON_COMPACT) : -1;
+
+	json_decref(value);
+	return rc;
+}
+
 static int write_config(const struct guest *guest, struct error *err)
 {
-	json_t *config = subject_config(guest);
-	int rc = config ? json_dump_file(config, CONFIG, JSON_COMPACT) : -1;
+	int rc = write_json(subject_config(guest), CONFIG);
 
-	json_decref(config);
+	if (rc == 0 && guest->mmds)
+		rc = write_json(subject_metadata(), METADATA);
+	/* Firecracker leaves it, and doesn't start where it is. */
+	if (guest->vsock)
+		unlink(guest->vsock);
 	unlink(METRICS);
 	return rc ? error_set(err, EIO, "write \"%s\"", CONFIG) : 0;
 }
@@ -67,11 +84,12 @@ static int mote_command(const struct subject *subject, const struct guest *guest
 			struct error *err)
 {
 	const char *const args[] = { subject->program, "--no-api", "--config-file", CONFIG,
-				     guest->metrics ? "--boot-timer" : NULL };
+				     guest->metrics ? "--boot-timer" : NULL,
+				     guest->mmds ? "--metadata=" METADATA : NULL };
 	int rc = write_config(guest, err);
 
-	for (unsigned int i = 0; rc == 0 && i < ARRAY_SIZE(args) && args[i]; i++)
-		rc = launch_arg(argv, err, "%s", args[i]);
+	for (unsigned int i = 0; rc == 0 && i < ARRAY_SIZE(args); i++)
+		rc = args[i] ? launch_arg(argv, err, "%s", args[i]) : 0;
 	return rc;
 }
 

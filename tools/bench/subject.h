@@ -80,6 +80,8 @@ bool subject_is_mote_run(const struct subject *subject);
 
 /* A configuration file of mote's and Firecracker's for it; NULL: no memory. */
 json_t *subject_config(const struct guest *guest);
+/* What guests with mmds can ask for; likewise. */
+json_t *subject_metadata(void);
 
 /* When mote-vmm reached its stages, as ns of CLOCK_MONOTONIC; 0: not. Of the run before. */
 struct mote_stages {

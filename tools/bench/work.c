@@ -17,6 +17,8 @@ static const struct {
 	{ "net", bench_do_net },
 	{ "density", bench_do_density },
 	{ "api", bench_do_api },
+	{ "vsock", bench_do_vsock },
+	{ "mmds", bench_do_mmds },
 };
 
 void bench_progress(const struct bench *bench, unsigned int round, const char *subject)

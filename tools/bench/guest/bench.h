@@ -17,7 +17,29 @@ uint64_t now_ns(void);
 /* disk DEVICE MIB REQUESTS WORKERS */
 int bench_disk(int argc, char *argv[]);
 
-/* net ADDRESS/PREFIX SERVER MIB PINGS */
+/* net ADDRESS SERVER MIB PINGS */
 int bench_net(int argc, char *argv[]);
+
+/* vsock PORT MIB PINGS */
+int bench_vsock(int argc, char *argv[]);
+
+/* mmds ADDRESS SERVICE REQUESTS */
+int bench_mmds(int argc, char *argv[]);
+
+/* eth0 up, with an address of a network of that mask; 0, or -1 with errno. */
+int configure_eth0(const char *address, const char *mask);
+
+/* An IPv4 socket that gives up after 20 s, connected; -1. */
+int connect_to(const char *server, int port, int type);
+
+/* What is measured on a connection to netserver: */
+struct talk {
+	const char *name; /* of the result */
+	int type;	  /* of the socket */
+	char what;	  /* 'U': a stream to the host, 'D': one from it, 'E': round trips of a byte */
+};
+
+/* Over fd, which is closed: the time of the whole stream, or of one round trip. 0, or -1. */
+int bench_talk(const struct talk *talk, int fd, uint64_t bytes, unsigned int pings);
 
 #endif

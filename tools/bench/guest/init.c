@@ -29,6 +29,8 @@ static const struct {
 } benches[] = {
 	{ "disk", bench_disk },
 	{ "net", bench_net },
+	{ "vsock", bench_vsock },
+	{ "mmds", bench_mmds },
 };
 
 void say(const char *fmt, ...)
