@@ -11,6 +11,13 @@ void say(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 /* say() that WHAT failed for errno's reason; -1. */
 int failed(const char *what);
 
+/*
+ * What is between these two is NAME's: the host reads the processor's time that it took so far when it
+ * sees "NAME_begin", and again at "NAME_ns NUMBER". It has a pause for that each time.
+ */
+void say_begin(const char *name);
+void say_end(const char *name, uint64_t ns);
+
 /* CLOCK_MONOTONIC in ns; it starts with the kernel. */
 uint64_t now_ns(void);
 

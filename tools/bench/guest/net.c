@@ -93,6 +93,8 @@ static bool ping(int fd, int type, unsigned int n)
 int bench_talk(const struct talk *talk, int fd, uint64_t bytes, unsigned int pings)
 {
 	bool echo = talk->what == 'E';
+
+	say_begin(talk->name);
 	uint64_t start = now_ns();
 	bool ok = echo ? ping(fd, talk->type, pings) : stream(fd, talk->what, bytes);
 	uint64_t ns = now_ns() - start;
@@ -100,7 +102,7 @@ int bench_talk(const struct talk *talk, int fd, uint64_t bytes, unsigned int pin
 	if (!ok)
 		return failed(talk->name);
 	close(fd);
-	say("%s_ns %llu\n", talk->name, (unsigned long long)(echo ? ns / pings : ns));
+	say_end(talk->name, echo ? ns / pings : ns);
 	return 0;
 }
 
