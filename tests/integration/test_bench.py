@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`mote bench boot`, `io`, `net`, `density`: what they report is complete and adds up; they leave nothing
+"""The subcommands of `mote bench` that measure: what they report is complete and adds up; they leave nothing
 behind, however they end. No times are asserted."""
 import json
 import os
@@ -147,17 +147,22 @@ def test_system_calls_are_those_that_strace_sees():
     assert subject(result, "true")["counts"]["system calls"] == {k: v for k, v in counts.items() if v}
 
 
-@pytest.mark.parametrize("what, names", [
-    ("io", {"sequential_read", "sequential_write", "random_read", "random_write"}),
-    ("net", {"stream_to_host", "stream_to_guest", "tcp_round_trip", "udp_round_trip"}),
+@pytest.mark.parametrize("what, names, streams", [
+    ("io", {"random_read", "random_write"}, {"sequential_read", "sequential_write"}),
+    ("net", {"tcp_round_trip", "udp_round_trip"}, {"stream_to_host", "stream_to_guest"}),
+    ("vsock", {"round_trip"}, {"stream_to_host", "stream_to_guest"}),
+    ("mmds", {"one_connection", "connection_each"}, set()),
 ])
-def test_devices(what, names):
+def test_devices(what, names, streams):
     result = bench(what, "--rounds", 1, "--peer", "runc")
     assert [s["name"] for s in result["subjects"]] == ["mote"]
     assert {"name": "runc", "why": "it runs no guests"} in result["left_out"]
     values = figures(result["subjects"][0])
-    assert set(values) == names
-    assert all(v[0] > 0 for v in values.values())
+    cpu = {f"{name}_cpu" for name in streams}
+    kernel_cpu = {f"{name}_kernel_cpu" for name in streams}
+    assert set(values) == names | streams | cpu | kernel_cpu
+    assert all(v[0] > 0 for name, v in values.items() if name not in kernel_cpu)
+    assert all(v[0] >= 0 for v in values.values())
 
 
 def test_density():
@@ -169,6 +174,26 @@ def test_density():
     # Of the first guest; the figure is a mean.
     by_mapping = sum(result["subjects"][0]["counts"]["private KiB of a microVM by mapping"].values())
     assert by_mapping == pytest.approx(values["private"][0], rel=0.2)
+
+
+def test_api():
+    result = bench("api", "--rounds", 2, "--peer", "qemu-microvm", "--peer", "true")
+    assert {"name": "qemu-microvm", "why": "it doesn't speak Firecracker's API"} in result["left_out"]
+    assert {"name": "true", "why": "it runs no guests"} in result["left_out"]
+    (mote,) = result["subjects"]
+    values = figures(mote)
+    assert set(values) == {"to_socket", "to_answer", "private_start", "private_guest"}
+    assert all(0 < socket < answer for socket, answer in zip(values["to_socket"], values["to_answer"]))
+    assert all(0 < start < guest < 2048 for start, guest in zip(values["private_start"], values["private_guest"]))
+    assert sum(mote["counts"]["private KiB by mapping"].values()) == values["private_guest"][-1]
+
+
+def test_api_without_guests():
+    result = bench("api", "--no-guest", "--rounds", 3)
+    assert result["options"]["no_guest"] is True
+    values = figures(result["subjects"][0])
+    assert {name: len(v) for name, v in values.items()} == {"to_socket": 3, "to_answer": 3, "private_start": 3}
+    assert sum(result["subjects"][0]["counts"]["private KiB by mapping"].values()) == values["private_start"][-1]
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The command lines of `mote bench boot`, `io`, `net`, `density`. */
+/* The command lines of the subcommands of `mote bench` that measure. */
 #include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -69,6 +69,12 @@ static void everything_given(void **state)
 	assert_string_equal(o.peers[1].path, "/x=y");
 	assert_int_equal(parse(&o, "density --guests 64", copy, NULL), 0);
 	assert_int_equal(o.guests, 64);
+	assert_false(o.no_guest);
+	assert_int_equal(parse(&o, "api --no-guest -n 100", copy, NULL), 0);
+	assert_string_equal(o.what, "api");
+	assert_true(o.no_guest);
+	assert_true(bench_needs_api("api") && bench_needs_api("vsock") && bench_needs_api("mmds"));
+	assert_false(bench_needs_api("boot") || bench_needs_api("net"));
 }
 
 static void refused_with_one_line(void **state)
@@ -97,6 +103,9 @@ static void refused_with_one_line(void **state)
 		{ "boot -p runc -p runc=/x", "--peer: runc was given twice", EINVAL },
 		{ "boot --guests 3", "\"--guests\" is not an option; see `mote bench boot --help`", EINVAL },
 		{ "io --cache cold", "\"--cache\" is not an option; see `mote bench io --help`", EINVAL },
+		{ "density --no-guest", "\"--no-guest\" is not an option; see `mote bench density --help`", EINVAL },
+		{ "vsock --no-guest", "\"--no-guest\" is not an option; see `mote bench vsock --help`", EINVAL },
+		{ "api --guests 2", "\"--guests\" is not an option; see `mote bench api --help`", EINVAL },
 		{ "net --guest=reset", "\"--guest=reset\" is not an option; see `mote bench net --help`", EINVAL },
 	};
 	struct bench_options o;

@@ -267,7 +267,7 @@ static void the_largest_frame_fits(void **state)
 	s.ack = guest.ack;
 	s.len = TCP_WINDOW;
 	guest_send(s);
-	guest_expect(TCP_PSH | TCP_ACK, guest.ack, guest.seq + sizeof(GET) - 1, 0, 105);
+	guest_expect(TCP_PSH | TCP_ACK, guest.ack, guest.seq + sizeof(GET) - 1, TCP_WINDOW, 105);
 }
 
 static void segments_of_no_connection_are_refused(void **state)

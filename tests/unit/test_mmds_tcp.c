@@ -68,7 +68,7 @@ static void request_and_response(void **state)
 	assert_int_equal(len, SMALL_REPLY);
 	guest_connect(ISN, WINDOW);
 	guest_say(GET, WINDOW);
-	guest_expect(TCP_PSH | TCP_ACK, 5001, ISN + 1 + GET_LEN, 0, len);
+	guest_expect(TCP_PSH | TCP_ACK, 5001, ISN + 1 + GET_LEN, TCP_WINDOW, len);
 	assert_memory_equal(guest.in.data, expected, len);
 	guest_expect_nothing();
 	guest.ack += (uint32_t)len;
@@ -76,7 +76,7 @@ static void request_and_response(void **state)
 	/* Ready for the next one, and says so. */
 	guest_expect(TCP_ACK, guest.ack, guest.seq, TCP_WINDOW, 0);
 	guest_say(GET, WINDOW);
-	guest_expect(TCP_PSH | TCP_ACK, guest.ack, guest.seq, 0, len);
+	guest_expect(TCP_PSH | TCP_ACK, guest.ack, guest.seq, TCP_WINDOW, len);
 	guest.ack += (uint32_t)len;
 
 	/* The guest has had enough: both FINs are answered, and the place stays taken for a second. */
@@ -112,7 +112,7 @@ static void request_in_any_two_pieces(void **state)
 		guest_say(first, WINDOW);
 		guest_expect(TCP_ACK, guest.ack, guest.seq, TCP_WINDOW, 0);
 		guest_say(request + cut, WINDOW);
-		guest_expect(TCP_PSH | TCP_ACK, guest.ack, guest.seq, 0, SMALL_REPLY);
+		guest_expect(TCP_PSH | TCP_ACK, guest.ack, guest.seq, TCP_WINDOW, SMALL_REPLY);
 		guest_send((struct segment){ .flags = TCP_RST, .seq = guest.seq });
 		expect_gone();
 	}
@@ -138,7 +138,7 @@ static void segments_out_of_order_and_again(void **state)
 	/* Old and new in one. */
 	guest.seq = ISN + 5;
 	guest_say(request + 4, WINDOW);
-	guest_expect(TCP_PSH | TCP_ACK, guest.ack, ISN + 1 + GET_LEN, 0, SMALL_REPLY);
+	guest_expect(TCP_PSH | TCP_ACK, guest.ack, ISN + 1 + GET_LEN, TCP_WINDOW, SMALL_REPLY);
 }
 
 static void requests_at_once(void **state)
@@ -148,7 +148,7 @@ static void requests_at_once(void **state)
 	/* Only the first is taken. The guest sends the second again when there's room. */
 	guest_say(GET GET, WINDOW);
 	guest.seq -= GET_LEN;
-	guest_expect(TCP_PSH | TCP_ACK, guest.ack, guest.seq, 0, SMALL_REPLY);
+	guest_expect(TCP_PSH | TCP_ACK, guest.ack, guest.seq, TCP_WINDOW, SMALL_REPLY);
 	guest_say(GET, WINDOW);
 	guest.seq -= GET_LEN;
 	guest_expect(TCP_ACK, guest.ack + SMALL_REPLY, guest.seq, 0, 0);
@@ -156,7 +156,21 @@ static void requests_at_once(void **state)
 	guest_acknowledge(WINDOW);
 	guest_expect(TCP_ACK, guest.ack, guest.seq, TCP_WINDOW, 0);
 	guest_say(GET, WINDOW);
-	guest_expect(TCP_PSH | TCP_ACK, guest.ack, guest.seq, 0, SMALL_REPLY);
+	guest_expect(TCP_PSH | TCP_ACK, guest.ack, guest.seq, TCP_WINDOW, SMALL_REPLY);
+}
+
+/* As every client does that keeps a connection: what was answered needs no acknowledgement of its own. */
+static void one_request_after_another(void **state)
+{
+	(void)state;
+	guest_connect(ISN, WINDOW);
+	for (unsigned int i = 0; i < 3; i++) {
+		guest_say(GET, WINDOW);
+		guest_expect(TCP_PSH | TCP_ACK, guest.ack, guest.seq, TCP_WINDOW, SMALL_REPLY);
+		guest_expect_nothing();
+		guest.ack += SMALL_REPLY;
+	}
+	assert_int_equal(guest.mmds.counters.tx_frames, 4);
 }
 
 static void handshake_is_repeated(void **state)
@@ -198,22 +212,22 @@ static void lost_response_is_sent_again(void **state)
 	(void)state;
 	guest_connect(ISN, WINDOW);
 	guest_say(GET, WINDOW);
-	guest_expect(TCP_PSH | TCP_ACK, 5001, guest.seq, 0, SMALL_REPLY);
+	guest_expect(TCP_PSH | TCP_ACK, 5001, guest.seq, TCP_WINDOW, SMALL_REPLY);
 	for (unsigned int i = 0; i < ARRAY_SIZE(waits); i++) {
 		guest_wait(waits[i] * NS_PER_S - 1);
 		guest_expect_nothing();
 		guest_wait(1);
-		guest_expect(TCP_PSH | TCP_ACK, 5001, guest.seq, 0, SMALL_REPLY);
+		guest_expect(TCP_PSH | TCP_ACK, 5001, guest.seq, TCP_WINDOW, SMALL_REPLY);
 	}
 	/* A part of it has come: only the rest is missing, and patience begins anew. */
 	guest.ack += 10;
 	guest_acknowledge(WINDOW);
 	guest_expect_nothing();
 	guest_wait(NS_PER_S);
-	guest_expect(TCP_PSH | TCP_ACK, 5011, guest.seq, 0, SMALL_REPLY - 10);
+	guest_expect(TCP_PSH | TCP_ACK, 5011, guest.seq, TCP_WINDOW, SMALL_REPLY - 10);
 	/* Seven times in vain is enough. */
 	guest_wait((2 + 4 + 8 + 16 + 16) * NS_PER_S);
-	guest_expect(TCP_PSH | TCP_ACK, 5011, guest.seq, 0, SMALL_REPLY - 10);
+	guest_expect(TCP_PSH | TCP_ACK, 5011, guest.seq, TCP_WINDOW, SMALL_REPLY - 10);
 	guest_wait(12 * NS_PER_S);
 	guest_expect_nothing();
 	guest_wait(4 * NS_PER_S);
@@ -386,10 +400,10 @@ static void last_response_and_fin(void **state)
 	(void)state;
 	guest_connect(ISN, WINDOW);
 	guest_say(GET_LAST, WINDOW);
-	guest_expect(TCP_FIN | TCP_PSH | TCP_ACK, 5001, guest.seq, 0, SMALL_REPLY - 5);
+	guest_expect(TCP_FIN | TCP_PSH | TCP_ACK, 5001, guest.seq, TCP_WINDOW, SMALL_REPLY - 5);
 	/* Lost, so it comes again; and again only the FIN, when that alone is missing. */
 	guest_wait(NS_PER_S);
-	guest_expect(TCP_FIN | TCP_PSH | TCP_ACK, 5001, guest.seq, 0, SMALL_REPLY - 5);
+	guest_expect(TCP_FIN | TCP_PSH | TCP_ACK, 5001, guest.seq, TCP_WINDOW, SMALL_REPLY - 5);
 	guest.ack += SMALL_REPLY - 5;
 	guest_acknowledge(WINDOW);
 	guest_expect(TCP_ACK, guest.ack + 1, guest.seq, TCP_WINDOW, 0);
@@ -421,7 +435,7 @@ static void fin_with_the_request(void **state)
 	guest.ack += 50;
 	guest_acknowledge(SMALL_REPLY - 50);
 	/* The FIN waits for a window of its own. */
-	guest_expect(TCP_PSH | TCP_ACK, 5051, guest.seq, 0, SMALL_REPLY - 50);
+	guest_expect(TCP_PSH | TCP_ACK, 5051, guest.seq, TCP_WINDOW, SMALL_REPLY - 50);
 	guest.ack = 5001 + SMALL_REPLY;
 	guest_acknowledge(1);
 	guest_expect(TCP_FIN | TCP_ACK, guest.ack, guest.seq, TCP_WINDOW, 0);
@@ -451,7 +465,7 @@ static void fin_in_the_middle_of_a_request(void **state)
 				     .window = WINDOW });
 	guest_expect(TCP_ACK, guest.ack, guest.seq, TCP_WINDOW, 0);
 	guest_say(GET, WINDOW);
-	guest_expect(TCP_PSH | TCP_ACK, guest.ack, guest.seq, 0, SMALL_REPLY);
+	guest_expect(TCP_PSH | TCP_ACK, guest.ack, guest.seq, TCP_WINDOW, SMALL_REPLY);
 }
 
 static void resets_and_what_looks_like_them(void **state)
@@ -482,7 +496,7 @@ static void resets_and_what_looks_like_them(void **state)
 	guest_send((struct segment){ .flags = TCP_ACK, .seq = guest.seq + 0x80000000, .ack = guest.ack });
 	guest_expect(TCP_ACK, guest.ack, guest.seq, TCP_WINDOW, 0);
 	guest_say(GET, WINDOW);
-	guest_expect(TCP_PSH | TCP_ACK, guest.ack, guest.seq, 0, SMALL_REPLY);
+	guest_expect(TCP_PSH | TCP_ACK, guest.ack, guest.seq, TCP_WINDOW, SMALL_REPLY);
 	guest_send((struct segment){ .flags = TCP_RST, .seq = guest.seq });
 	guest_expect_nothing();
 	expect_gone();
@@ -536,6 +550,7 @@ int main(void)
 		SMALL_TEST(request_in_any_two_pieces),
 		SMALL_TEST(segments_out_of_order_and_again),
 		SMALL_TEST(requests_at_once),
+		SMALL_TEST(one_request_after_another),
 		SMALL_TEST(handshake_is_repeated),
 		SMALL_TEST(lost_response_is_sent_again),
 		LARGE_TEST(acks_are_never_behind),

@@ -18,6 +18,9 @@ int bench_do_boot(struct bench *bench, struct error *err);
 int bench_do_io(struct bench *bench, struct error *err);
 int bench_do_net(struct bench *bench, struct error *err);
 int bench_do_density(struct bench *bench, struct error *err);
+int bench_do_vsock(struct bench *bench, struct error *err);
+int bench_do_mmds(struct bench *bench, struct error *err);
+int bench_do_api(struct bench *bench, struct error *err);
 
 /* "round 1 of 5: mote" on stderr. */
 void bench_progress(const struct bench *bench, unsigned int round, const char *subject);

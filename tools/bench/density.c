@@ -65,19 +65,15 @@ static int add_one(const struct bench *bench, pid_t pid, double sums[FIGURES], s
 {
 	struct mappings mappings = { subject, err };
 	struct smaps_totals totals;
-	char path[32];
+	int rc = smaps_read_pid(pid, bench->options->memory_mib, &totals, subject ? count_mapping : NULL,
+				&mappings, err);
 
-	snprintf(path, sizeof(path), "/proc/%d/smaps", (int)pid);
-	cleanup_fclose FILE *f = fopen(path, "re");
-
-	if (!f)
-		return error_sys(err, errno, "open \"%s\"", path);
-	int rc = smaps_read(f, bench->options->memory_mib, &totals, subject ? count_mapping : NULL, &mappings);
-
+	if (rc < 0)
+		return rc;
 	sums[PRIVATE] += (double)totals.private_kib;
 	sums[PSS] += (double)totals.pss_kib;
 	sums[RAM] += (double)totals.ram_kib;
-	return rc;
+	return 0;
 }
 
 /* Means over all guests of a round; last: the mappings of the first one into subject. */

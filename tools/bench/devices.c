@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* `mote bench io` and `net`: a disk and a network as a guest sees them, in the guest's time. */
+/* `mote bench io`, `net`, `vsock` and `mmds`: devices as a guest sees them, in the guest's time. */
 #include <errno.h>
 #include <signal.h>
 #include <stdio.h>
@@ -7,11 +7,13 @@
 #include <sys/wait.h>
 
 #include "tools/bench/boot.h"
+#include "tools/bench/cpu.h"
 #include "tools/bench/hostdev.h"
 #include "tools/bench/netserver.h"
 #include "vmm/util.h"
 
 #define DISK_MIB	64
+#define SEQUENTIAL	8 /* MiB */
 #define SEQUENTIAL_MIB	"8"
 #define REQUESTS	"600"
 #define WORKERS		"4"
@@ -21,6 +23,11 @@
 #define TAP		"motebench0"
 #define HOST_ADDRESS	"192.0.2.1"
 #define GUEST_ADDRESS	"192.0.2.2"
+#define SERVICE		"169.254.169.254"
+#define SERVICE_GUEST	"169.254.1.2"
+#define REQUESTS_MMDS	"200"
+#define VSOCK		"/bench/vsock"
+#define VSOCK_PORT	"7"
 #define CONSOLE_ARGS	KERNEL_ARGS " console=ttyS0 -- "
 
 /* What the guest says as "NAME_ns NUMBER". */
@@ -29,22 +36,44 @@ struct quantity {
 	enum bench_better better;
 	double scale;  /* of ns */
 	bool per_time; /* scale / ns */
+	uint64_t bytes; /* that it moves, and whose processor time is counted; 0: it isn't */
+};
+
+/* Of one quantity; processor times in ms for a GiB. */
+struct measured {
+	double value, cpu, kernel_cpu; /* kernel_cpu < 0: can't be counted */
 };
 
 static const struct quantity io[] = {
-	{ "sequential_read", "sequential read, 64 KiB", "MB/s", BENCH_HIGHER, 65536e3, true },
-	{ "sequential_write", "sequential write, 64 KiB", "MB/s", BENCH_HIGHER, 65536e3, true },
-	{ "random_read", "random read, 4 KiB, " WORKERS " at a time", "IOPS", BENCH_HIGHER, 1e9, true },
-	{ "random_write", "random write, 4 KiB, " WORKERS " at a time", "IOPS", BENCH_HIGHER, 1e9, true },
+	{ "sequential_read", "sequential read, 64 KiB", "MB/s", BENCH_HIGHER, 65536e3, true, SEQUENTIAL * MIB },
+	{ "sequential_write", "sequential write, 64 KiB", "MB/s", BENCH_HIGHER, 65536e3, true, SEQUENTIAL * MIB },
+	{ "random_read", "random read, 4 KiB, " WORKERS " at a time", "IOPS", BENCH_HIGHER, 1e9, true, 0 },
+	{ "random_write", "random write, 4 KiB, " WORKERS " at a time", "IOPS", BENCH_HIGHER, 1e9, true, 0 },
+	{ NULL },
 };
 
 static const struct quantity net[] = {
-	{ "stream_to_host", "TCP stream to the host", "MB/s", BENCH_HIGHER, NET_MIB * 1048576e3, true },
-	{ "stream_to_guest", "TCP stream to the guest", "MB/s", BENCH_HIGHER, NET_MIB * 1048576e3, true },
-	{ "tcp_round_trip", "TCP round trip", "us", BENCH_LOWER, 1e-3, false },
-	{ "udp_round_trip", "UDP round trip", "us", BENCH_LOWER, 1e-3, false },
+	{ "stream_to_host", "TCP stream to the host", "MB/s", BENCH_HIGHER, NET_MIB * 1048576e3, true, NET_MIB * MIB },
+	{ "stream_to_guest", "TCP stream to the guest", "MB/s", BENCH_HIGHER, NET_MIB * 1048576e3, true, NET_MIB * MIB },
+	{ "tcp_round_trip", "TCP round trip", "us", BENCH_LOWER, 1e-3, false, 0 },
+	{ "udp_round_trip", "UDP round trip", "us", BENCH_LOWER, 1e-3, false, 0 },
+	{ NULL },
 };
 
+static const struct quantity vsock[] = {
+	{ "stream_to_host", "stream to the host", "MB/s", BENCH_HIGHER, NET_MIB * 1048576e3, true, NET_MIB * MIB },
+	{ "stream_to_guest", "stream to the guest", "MB/s", BENCH_HIGHER, NET_MIB * 1048576e3, true, NET_MIB * MIB },
+	{ "round_trip", "round trip", "us", BENCH_LOWER, 1e-3, false, 0 },
+	{ NULL },
+};
+
+static const struct quantity mmds[] = {
+	{ "one_connection", "requests over one connection", "1/s", BENCH_HIGHER, 1e9, true, 0 },
+	{ "connection_each", "requests, a connection each", "1/s", BENCH_HIGHER, 1e9, true, 0 },
+	{ NULL },
+};
+
+/* At most, of a guest. */
 #define QUANTITIES 4
 
 /* The number on the guest's line NAME_ns; -ENODATA with what it said instead. */
@@ -64,12 +93,45 @@ static int find_number(const char *output, const char *name, double *ns, struct 
 			 wrong ? wrong : "nothing", name);
 }
 
-/* One guest to its end, its numbers into values. */
-static int run_guest(const struct subject *subject, const struct guest *guest,
-		     const struct quantity *quantities, double values[QUANTITIES], struct error *err)
+static double ms_per_gib(uint64_t before_ns, uint64_t after_ns, uint64_t bytes)
 {
+	/* A thread of the kernel's may be gone with what it had. */
+	return after_ns > before_ns ? (double)(after_ns - before_ns) / 1e6 * (double)GIB / (double)bytes : 0;
+}
+
+/* While the guest runs: what moving those bytes costs the host (tools/bench/guest/bench.h: say_begin). */
+static int count_cpu(const struct bench *bench, struct launch *launch, const struct quantity *quantity,
+		     struct measured *measured, struct error *err)
+{
+	struct cpu_times before, after;
+	char begin[48], end[48];
+
+	snprintf(begin, sizeof(begin), "%s_begin", quantity->name);
+	snprintf(end, sizeof(end), "%s_ns ", quantity->name);
+	int rc = launch_await(launch, begin, BENCH_TIMEOUT_S, err);
+
+	if (rc == 0)
+		rc = cpu_read(launch->pid, bench->place->outside_proc, &before, err);
+	if (rc == 0)
+		rc = launch_await(launch, end, BENCH_TIMEOUT_S, err);
+	if (rc == 0)
+		rc = cpu_read(launch->pid, bench->place->outside_proc, &after, err);
+	if (rc < 0)
+		return rc;
+	measured->cpu = ms_per_gib(before.process_ns, after.process_ns, quantity->bytes);
+	measured->kernel_cpu =
+		before.kernel_ns ? ms_per_gib(before.kernel_ns, after.kernel_ns, quantity->bytes) : -1;
+	return 0;
+}
+
+/* One guest to its end. */
+static int run_guest(const struct bench *bench, unsigned int subject_number, const struct guest *guest,
+		     const struct quantity *quantities, struct measured measured[QUANTITIES], struct error *err)
+{
+	const struct subject *subject = &bench->subjects->all[subject_number];
 	cleanup_launch_argv struct launch_argv argv = { 0 };
 	cleanup_free struct launch *launch = malloc(sizeof(*launch));
+	double ns = 0;
 
 	if (!launch)
 		return error_sys(err, ENOMEM, "%s", subject->kind->name);
@@ -77,45 +139,70 @@ static int run_guest(const struct subject *subject, const struct guest *guest,
 		return error_wrap(err, "%s", subject->kind->name);
 	int rc = launch_start(launch, &argv, err);
 
+	for (unsigned int q = 0; rc == 0 && quantities[q].name; q++)
+		if (quantities[q].bytes)
+			rc = count_cpu(bench, launch, &quantities[q], &measured[q], err);
 	if (rc == 0)
 		rc = launch_finish(launch, BENCH_TIMEOUT_S, err);
-	for (unsigned int i = 0; rc == 0 && i < QUANTITIES; i++) {
-		rc = find_number(launch->output, quantities[i].name, &values[i], err);
-		values[i] = quantities[i].per_time ? quantities[i].scale / values[i] : quantities[i].scale * values[i];
+	for (unsigned int q = 0; rc == 0 && quantities[q].name; q++) {
+		rc = find_number(launch->output, quantities[q].name, &ns, err);
+		measured[q].value = quantities[q].per_time ? quantities[q].scale / ns : quantities[q].scale * ns;
 	}
 	launch_release(launch);
 	return rc < 0 ? error_wrap(err, "%s", subject->kind->name) : 0;
 }
 
+static int add_value(struct bench_subject *subject, const char *name, const char *title, const char *unit,
+		     enum bench_better better, double value, struct error *err)
+{
+	struct bench_figure *figure = bench_figure_find(subject, name);
+
+	if (!figure)
+		figure = bench_figure_add(subject, name, title, unit, better, err);
+	return figure ? bench_value_add(figure, value, err) : -err->errnum;
+}
+
+static int add_cpu(struct bench_subject *subject, const struct quantity *quantity, const struct measured *measured,
+		   struct error *err)
+{
+	char name[48], title[96];
+
+	snprintf(name, sizeof(name), "%s_cpu", quantity->name);
+	snprintf(title, sizeof(title), "%s: CPU", quantity->title);
+	int rc = add_value(subject, name, title, "ms/GiB", BENCH_LOWER, measured->cpu, err);
+
+	snprintf(name, sizeof(name), "%s_kernel_cpu", quantity->name);
+	snprintf(title, sizeof(title), "%s: kernel threads", quantity->title);
+	return rc == 0 && measured->kernel_cpu >= 0 ?
+		       add_value(subject, name, title, "ms/GiB", BENCH_LOWER, measured->kernel_cpu, err) : rc;
+}
+
 static int add_values(const struct bench *bench, unsigned int i, const struct quantity *quantities,
-		      const double values[QUANTITIES], struct error *err)
+		      const struct measured measured[QUANTITIES], struct error *err)
 {
 	struct bench_subject *subject = &bench->result->subjects[i];
+	int rc = 0;
 
-	for (unsigned int q = 0; q < QUANTITIES; q++) {
-		struct bench_figure *figure = bench_figure_find(subject, quantities[q].name);
-
-		if (!figure)
-			figure = bench_figure_add(subject, quantities[q].name, quantities[q].title,
-						  quantities[q].unit, quantities[q].better, err);
-		if (!figure || bench_value_add(figure, values[q], err) < 0)
-			return -err->errnum;
-	}
-	return 0;
+	for (unsigned int q = 0; rc == 0 && quantities[q].name; q++)
+		rc = add_value(subject, quantities[q].name, quantities[q].title, quantities[q].unit,
+			       quantities[q].better, measured[q].value, err);
+	for (unsigned int q = 0; rc == 0 && quantities[q].name; q++)
+		rc = quantities[q].bytes ? add_cpu(subject, &quantities[q], &measured[q], err) : 0;
+	return rc;
 }
 
 /* Rounds by turns, after one that isn't counted and that leaves out who can't do it. */
 static int run_rounds(struct bench *bench, const struct guest *guest, const struct quantity *quantities,
 		      struct error *err)
 {
-	double values[SUBJECTS_MAX][QUANTITIES];
+	struct measured values[SUBJECTS_MAX][QUANTITIES];
 	struct subjects *subjects = bench->subjects;
 	struct error why;
 	int rc = 0;
 
 	for (unsigned int i = 0; rc == 0 && i < subjects->n;) {
 		bench_progress(bench, 0, subjects->all[i].kind->name);
-		if (run_guest(&subjects->all[i], guest, quantities, values[i], i ? &why : err) == 0)
+		if (run_guest(bench, i, guest, quantities, values[i], i ? &why : err) == 0)
 			i++;
 		else if (i == 0)
 			return -err->errnum;
@@ -127,7 +214,7 @@ static int run_rounds(struct bench *bench, const struct guest *guest, const stru
 	for (unsigned int r = 1; rc == 0 && r <= bench->options->rounds; r++) {
 		for (unsigned int i = 0; rc == 0 && i < subjects->n; i++) {
 			bench_progress(bench, r, subjects->all[i].kind->name);
-			rc = run_guest(&subjects->all[i], guest, quantities, values[i], err);
+			rc = run_guest(bench, i, guest, quantities, values[i], err);
 		}
 		for (unsigned int i = 0; rc == 0 && i < subjects->n; i++)
 			rc = add_values(bench, i, quantities, values[i], err);
@@ -150,6 +237,25 @@ int bench_do_io(struct bench *bench, struct error *err)
 	return rc;
 }
 
+/* Rounds beside a process that serves. */
+static int run_with_server(struct bench *bench, const struct guest *guest, const struct netserver *server,
+			   const struct quantity *quantities, struct error *err)
+{
+	pid_t child = fork();
+
+	if (child < 0)
+		return error_sys(err, errno, "fork");
+	if (child == 0) {
+		netserver_serve(server);
+		_exit(1);
+	}
+	int rc = run_rounds(bench, guest, quantities, err);
+
+	kill(child, SIGKILL);
+	waitpid(child, NULL, 0);
+	return rc;
+}
+
 int bench_do_net(struct bench *bench, struct error *err)
 {
 	const struct guest guest = {
@@ -161,18 +267,28 @@ int bench_do_net(struct bench *bench, struct error *err)
 
 	if (rc == 0)
 		rc = netserver_open(&server, HOST_ADDRESS, err);
-	if (rc < 0)
-		return rc;
-	pid_t child = fork();
+	return rc == 0 ? run_with_server(bench, &guest, &server, net, err) : rc;
+}
 
-	if (child < 0)
-		return error_sys(err, errno, "fork");
-	if (child == 0) {
-		netserver_serve(&server);
-		_exit(1);
-	}
-	rc = run_rounds(bench, &guest, net, err);
-	kill(child, SIGKILL);
-	waitpid(child, NULL, 0);
-	return rc;
+int bench_do_vsock(struct bench *bench, struct error *err)
+{
+	const struct guest guest = {
+		.args = CONSOLE_ARGS "vsock " VSOCK_PORT " " NET_MIB_TEXT " " PINGS, .console = true,
+		.memory_mib = bench->options->memory_mib, .vcpus = bench->options->vcpus, .vsock = VSOCK,
+	};
+	struct netserver server;
+	int rc = netserver_open_unix(&server, VSOCK "_" VSOCK_PORT, err);
+
+	return rc == 0 ? run_with_server(bench, &guest, &server, vsock, err) : rc;
+}
+
+int bench_do_mmds(struct bench *bench, struct error *err)
+{
+	const struct guest guest = {
+		.args = CONSOLE_ARGS "mmds " SERVICE_GUEST " " SERVICE " " REQUESTS_MMDS, .console = true,
+		.memory_mib = bench->options->memory_mib, .vcpus = bench->options->vcpus, .tap = TAP, .mmds = true,
+	};
+	int rc = hostdev_tap_make(TAP, NULL, err);
+
+	return rc == 0 ? run_rounds(bench, &guest, mmds, err) : rc;
 }

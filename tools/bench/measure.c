@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * `mote bench boot`, `io`, `net`, `density`: a child measures in namespaces of its own, we wait for its
+ * The subcommands of `mote bench` that measure: a child does, in namespaces of its own, we wait for its
  * result, and clean up whatever becomes of it, or of us by a signal.
  */
 #include "tools/bench/measure.h"
@@ -124,6 +124,8 @@ static int describe(struct bench_result *result, const struct bench_options *o,
 	if (boot)
 		set |= json_object_set_new(options, "cache", json_string(o->cold ? "cold" : "warm")) |
 		       json_object_set_new(options, "guest", json_string(o->reset_guest ? "reset" : "linux"));
+	if (o->no_guest)
+		set |= json_object_set_new(options, "no_guest", json_true());
 	if (strcmp(o->what, "density") == 0)
 		set |= json_object_set_new(options, "guests", json_integer(o->guests));
 	if (rc == 0 && (!options || set || json_object_update(result->options, options) < 0))
@@ -235,7 +237,8 @@ static int run_here(const struct bench_options *o, const struct bench_files *fil
 {
 	static const int ends[] = { SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGPIPE };
 	cleanup_close int signals = -1;
-	struct trace trace;
+	bool traced = strcmp(o->what, "boot") == 0;
+	struct trace trace = { .dir = -1 };
 	sigset_t set;
 
 	sigemptyset(&set);
@@ -246,21 +249,24 @@ static int run_here(const struct bench_options *o, const struct bench_files *fil
 	signals = signalfd(-1, &set, SFD_CLOEXEC);
 	if (signals < 0)
 		return error_sys(err, errno, "signalfd");
-	int rc = trace_create(&trace, err);
+	int rc = traced ? trace_create(&trace, err) : 0;
 
 	if (rc == 0)
 		rc = supervise(o, files, &trace, signals, result, err);
 	trace_remove(&trace);
-	remove_cgroups(trace.name);
+	if (traced)
+		remove_cgroups(trace.name);
 	return rc;
 }
 
 /* Why no guest can run here; NULL: one can. */
-static const char *why_not(bool linux_guest)
+static const char *why_not(const struct bench_options *o)
 {
 	static struct report report;
 
-	if (!linux_guest)
+	if (o->no_guest)
+		return NULL;
+	if (o->reset_guest)
 		return access("/dev/kvm", R_OK | W_OK) == 0 ? NULL : "\"/dev/kvm\" isn't there or isn't yours";
 	doctor_check_kvm(&report);
 	return report_first_bad(&report);
@@ -286,7 +292,7 @@ static int measure(const struct bench_options *o, struct bench_result **result, 
 		rc = check_output(o->html, err);
 	if (rc == 0)
 		rc = check_output(o->svg, err);
-	const char *why = rc == 0 ? why_not(!o->reset_guest) : NULL;
+	const char *why = rc == 0 ? why_not(o) : NULL;
 
 	if (rc == 0 && why) {
 		*result = bench_in_testhost(o, why, err);

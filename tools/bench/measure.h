@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What `mote bench boot`, `io`, `net` and `density` are asked for, and who does it. */
+/* What `mote bench boot`, `io`, `net`, `density`, `api`, `vsock` and `mmds` are asked for, and who does it. */
 #ifndef MOTE_BENCH_MEASURE_H
 #define MOTE_BENCH_MEASURE_H
 
@@ -22,7 +22,7 @@ struct bench_peer {
 struct bench_options {
 	const char *what; /* the subcommand */
 	unsigned int rounds, memory_mib, vcpus, threshold_us, guests;
-	bool cold, reset_guest, help, json, csv;
+	bool cold, reset_guest, no_guest, help, json, csv;
 	const char *kernel; /* NULL: the one that comes with mote */
 	const char *html, *svg; /* where pictures go; NULL: nowhere */
 	struct bench_peer peers[BENCH_PEERS_MAX];
@@ -35,8 +35,10 @@ extern const char *const bench_peer_names[];
 /* argv[0] is the subcommand. -EINVAL, -ENOTSUP: one line that names the option. */
 int bench_options_parse(struct bench_options *options, int argc, char *argv[], struct error *err);
 void bench_options_help(const char *what);
+/* Whether that subcommand measures only who speaks Firecracker's API. */
+bool bench_needs_api(const char *what);
 
-/* Subcommands that measure: boot, io, net, density; fork, which can't be measured yet. */
+/* Subcommands that measure: boot, io, net, density, api, vsock, mmds; fork, which can't be measured yet. */
 int bench_measure(int argc, char *argv[]);
 int bench_fork(int argc, char *argv[]);
 

@@ -7,7 +7,9 @@
 #include <poll.h>
 #include <signal.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <sys/socket.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 static char buffer[65536];
@@ -47,12 +49,26 @@ int netserver_open(struct netserver *server, const char *address, struct error *
 {
 	struct sockaddr_in at = { .sin_family = AF_INET, .sin_port = htons(7) };
 
-	server->tcp = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	server->stream = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	server->udp = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
 	inet_pton(AF_INET, address, &at.sin_addr);
-	if (server->tcp < 0 || server->udp < 0 || bind(server->tcp, (struct sockaddr *)&at, sizeof(at)) < 0 ||
-	    listen(server->tcp, 4) < 0 || bind(server->udp, (struct sockaddr *)&at, sizeof(at)) < 0)
+	if (server->stream < 0 || server->udp < 0 || bind(server->stream, (struct sockaddr *)&at, sizeof(at)) < 0 ||
+	    listen(server->stream, 4) < 0 || bind(server->udp, (struct sockaddr *)&at, sizeof(at)) < 0)
 		return error_sys(err, errno, "server at %s, port 7", address);
+	return 0;
+}
+
+int netserver_open_unix(struct netserver *server, const char *path, struct error *err)
+{
+	struct sockaddr_un at = { .sun_family = AF_UNIX };
+
+	snprintf(at.sun_path, sizeof(at.sun_path), "%s", path);
+	unlink(path);
+	server->stream = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	server->udp = -1;
+	if (server->stream < 0 || bind(server->stream, (struct sockaddr *)&at, sizeof(at)) < 0 ||
+	    listen(server->stream, 4) < 0)
+		return error_sys(err, errno, "server at \"%s\"", path);
 	return 0;
 }
 
@@ -68,14 +84,14 @@ static void echo_datagram(int udp)
 
 void netserver_serve(const struct netserver *server)
 {
-	struct pollfd fds[2] = { { .fd = server->tcp, .events = POLLIN },
+	struct pollfd fds[2] = { { .fd = server->stream, .events = POLLIN },
 				 { .fd = server->udp, .events = POLLIN } };
 
 	signal(SIGPIPE, SIG_IGN);
 	while (poll(fds, 2, -1) >= 0) {
 		if (fds[1].revents)
 			echo_datagram(server->udp);
-		int fd = fds[0].revents ? accept4(server->tcp, NULL, NULL, SOCK_CLOEXEC) : -1;
+		int fd = fds[0].revents ? accept4(server->stream, NULL, NULL, SOCK_CLOEXEC) : -1;
 
 		if (fd < 0)
 			continue;

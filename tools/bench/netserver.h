@@ -9,11 +9,13 @@
 #include "vmm/error.h"
 
 struct netserver {
-	int tcp, udp;
+	int stream, udp; /* -1: none */
 };
 
-/* An IPv4 address of ours. */
+/* An IPv4 address of ours: TCP and UDP. */
 int netserver_open(struct netserver *server, const char *address, struct error *err);
+/* A Unix socket, which is made anew: what a guest's vsock connections come in at. */
+int netserver_open_unix(struct netserver *server, const char *path, struct error *err);
 /* Until the process is killed. */
 void netserver_serve(const struct netserver *server);
 

@@ -10,20 +10,39 @@
 
 #define ROUNDS_MAX 200
 
+/* needs_api: only who speaks Firecracker's API or takes its configuration can be measured. */
 static const struct {
 	const char *what, *does, *example;
+	bool needs_api;
 } benches[] = {
 	{ "boot",
 	  "Starts microVMs, and says where the time goes: from exec to the first instruction of init, stage by\n"
 	  "stage; exits, system calls, page faults, bytes copied.",
-	  "mote bench boot --peer qemu-microvm --peer runc --html boot.html" },
+	  "mote bench boot --peer qemu-microvm --peer runc --html boot.html", false },
 	{ "io", "Reads and writes a raw disk from inside the guest, by O_DIRECT: MB/s and IOPS.",
-	  "mote bench io --peer qemu-microvm" },
+	  "mote bench io --peer qemu-microvm", false },
 	{ "net", "Streams and round trips between the guest and a server on the host, over a tap.",
-	  "mote bench net --peer qemu-microvm" },
+	  "mote bench net --peer qemu-microvm", false },
 	{ "density", "Memory of N idle microVMs with a disk and a network card each, without the guests' RAM.",
-	  "mote bench density --guests 4 --peer qemu-microvm" },
+	  "mote bench density --guests 4 --peer qemu-microvm", false },
+	{ "api",
+	  "From exec to the API's socket: connected, and first answer. The monitor's private memory then, and with\n"
+	  "a disk, a network card, vsock, metadata and an idle guest, all of them asked for by the API.",
+	  "mote bench api --peer firecracker", true },
+	{ "vsock",
+	  "Streams and round trips between the guest, which connects, and a server at the host's Unix socket.",
+	  "mote bench vsock --peer firecracker", true },
+	{ "mmds", "Requests a second that a guest gets answered by the metadata service, over its network card.",
+	  "mote bench mmds --peer firecracker", true },
 };
+
+bool bench_needs_api(const char *what)
+{
+	for (unsigned int b = 0; b < ARRAY_SIZE(benches); b++)
+		if (strcmp(benches[b].what, what) == 0)
+			return benches[b].needs_api;
+	return false;
+}
 
 void bench_options_help(const char *what)
 {
@@ -31,7 +50,7 @@ void bench_options_help(const char *what)
 
 	while (b < ARRAY_SIZE(benches) - 1 && strcmp(benches[b].what, what) != 0)
 		b++;
-	bool boot = b == 0;
+	bool boot = b == 0, api = strcmp(what, "api") == 0;
 
 	printf("usage: mote bench %s [OPTIONS..]\n\n%s\n\n"
 	       "  -n, --rounds N          rounds, 1 to %d, after one that isn't counted (5)\n"
@@ -46,18 +65,21 @@ void bench_options_help(const char *what)
 	       "      --html FILE         timeline, histogram and tables as one file for a browser\n"
 	       "      --svg FILE          the timeline alone\n"
 	       "  -h, --help              this text\n\n"
-	       "Needs root, KVM that can run Linux, and tracefs with KVM's trace points. In a source tree without\n"
+	       "Needs root, KVM that can run Linux%s. In a source tree without\n"
 	       "such a KVM it runs in the test host, in virtual time: a nanosecond an instruction.\n\n"
 	       "Exit status: 0 measured; 2 it could not be done.\n\n"
 	       "Example:\n  %s\n",
 	       benches[b].what, benches[b].does, ROUNDS_MAX,
-	       boot ? "qemu-microvm,\n                          firecracker, kvmtool, runc, crun, bwrap, true."
-		    : "qemu-microvm,\n                          firecracker, kvmtool.",
+	       boot			  ? "qemu-microvm,\n                          firecracker, kvmtool, runc, crun, bwrap, true."
+	       : benches[b].needs_api ? "firecracker."
+				      : "qemu-microvm,\n                          firecracker, kvmtool.",
 	       boot ? "      --guest linux|reset  reset: a few instructions that mark their start and reset (linux)\n"
 		      "      --cache warm|cold   cold: forget all that was read from files before each start (warm)\n"
 		      "      --threshold-us N    leave out initcalls that took less (100)\n"
 		    : "",
-	       strcmp(benches[b].what, "density") == 0 ? "  -g, --guests N          at a time, 1 to 64 (4)\n" : "",
+	       strcmp(benches[b].what, "density") == 0 ? "  -g, --guests N          at a time, 1 to 64 (4)\n"
+	       : api ? "      --no-guest          the starts alone, here and now: they need no KVM\n" : "",
+	       boot ? ", and tracefs with KVM's trace points" : "",
 	       benches[b].example);
 }
 
@@ -114,7 +136,7 @@ static int add_peer(struct bench_options *o, char *text, struct error *err)
 	return 0;
 }
 
-enum { OPT_CACHE = 256, OPT_GUEST, OPT_THRESHOLD, OPT_JSON, OPT_CSV, OPT_HTML, OPT_SVG };
+enum { OPT_CACHE = 256, OPT_GUEST, OPT_THRESHOLD, OPT_NO_GUEST, OPT_JSON, OPT_CSV, OPT_HTML, OPT_SVG };
 
 static int take_option(struct bench_options *o, int option, struct error *err)
 {
@@ -138,6 +160,9 @@ static int take_option(struct bench_options *o, int option, struct error *err)
 		return parse_choice("--guest", optarg, "linux", "reset", &o->reset_guest, err);
 	case OPT_THRESHOLD:
 		return parse_number("--threshold-us", optarg, 0, 1000000, &o->threshold_us, err);
+	case OPT_NO_GUEST:
+		o->no_guest = true;
+		return 0;
 	case OPT_JSON:
 		o->json = true;
 		return 0;
@@ -163,6 +188,7 @@ int bench_options_parse(struct bench_options *o, int argc, char *argv[], struct 
 		{ "guest", required_argument, NULL, OPT_GUEST },
 		{ "threshold-us", required_argument, NULL, OPT_THRESHOLD },
 		{ "guests", required_argument, NULL, 'g' },
+		{ "no-guest", no_argument, NULL, OPT_NO_GUEST },
 		{ "rounds", required_argument, NULL, 'n' },
 		{ "kernel", required_argument, NULL, 'k' },
 		{ "memory", required_argument, NULL, 'm' },
@@ -175,7 +201,8 @@ int bench_options_parse(struct bench_options *o, int argc, char *argv[], struct 
 		{ "help", no_argument, NULL, 'h' },
 		{ NULL, 0, NULL, 0 },
 	};
-	bool boot = strcmp(argv[0], "boot") == 0, density = strcmp(argv[0], "density") == 0;
+	bool boot = strcmp(argv[0], "boot") == 0, density = strcmp(argv[0], "density") == 0,
+	     api = strcmp(argv[0], "api") == 0;
 	int option, rc = 0;
 
 	*o = (struct bench_options){ .what = argv[0], .rounds = 5, .memory_mib = 128, .vcpus = 1,
@@ -183,7 +210,7 @@ int bench_options_parse(struct bench_options *o, int argc, char *argv[], struct 
 	opterr = 0;
 	optind = 0;
 	while (rc == 0 && (option = getopt_long(argc, argv, "+:n:k:m:c:p:g:h", longs, NULL)) != -1) {
-		bool foreign = (option == 'g' && !density) ||
+		bool foreign = (option == 'g' && !density) || (option == OPT_NO_GUEST && !api) ||
 			       (option >= OPT_CACHE && option <= OPT_THRESHOLD && !boot);
 
 		if (option == '?' || foreign)

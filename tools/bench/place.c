@@ -237,6 +237,7 @@ int place_enter(struct place *place, struct error *err)
 	if (readlink("/proc/self", self, sizeof(self) - 1) < 0)
 		return error_sys(err, errno, "readlink \"/proc/self\"");
 	place->outside_pid = (pid_t)atoi(self);
+	place->outside_proc = open("/proc", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (unshare(CLONE_NEWNS | CLONE_NEWNET | CLONE_NEWIPC) < 0 ||
 	    mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0)
 		return error_sys(err, errno, "namespaces of our own");

@@ -26,6 +26,7 @@ struct place {
 	unsigned int n;
 	bool cold;
 	pid_t outside_pid; /* ours, for who is outside our PID namespace; from place_enter on */
+	int outside_proc;  /* its /proc; likewise, and for good */
 };
 
 /* Copy `from` into the place, as `to`. -ENOMEM, -E2BIG. */

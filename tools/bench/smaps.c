@@ -1,9 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "tools/bench/smaps.h"
 
+#include <errno.h>
 #include <inttypes.h>
 #include <stdbool.h>
 #include <string.h>
+
+#include "vmm/util.h"
 
 struct mapping {
 	bool ram;
@@ -58,4 +61,15 @@ int smaps_read(FILE *smaps, unsigned int ram_mib, struct smaps_totals *totals, s
 		}
 	}
 	return rc == 0 ? finish(&mapping, each, context) : rc;
+}
+
+int smaps_read_pid(pid_t pid, unsigned int ram_mib, struct smaps_totals *totals, smaps_each each, void *context,
+		   struct error *err)
+{
+	char path[32];
+
+	snprintf(path, sizeof(path), "/proc/%d/smaps", (int)pid);
+	cleanup_fclose FILE *f = fopen(path, "re");
+
+	return f ? smaps_read(f, ram_mib, totals, each, context) : error_sys(err, errno, "open \"%s\"", path);
 }

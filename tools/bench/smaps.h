@@ -5,6 +5,9 @@
 
 #include <stdint.h>
 #include <stdio.h>
+#include <sys/types.h>
+
+#include "vmm/error.h"
 
 struct smaps_totals {
 	uint64_t private_kib, pss_kib; /* without the guest's RAM */
@@ -19,5 +22,9 @@ typedef int (*smaps_each)(void *context, const char *name, uint64_t private_kib)
  * it). each may be NULL. What it returned, if that was negative.
  */
 int smaps_read(FILE *smaps, unsigned int ram_mib, struct smaps_totals *totals, smaps_each each, void *context);
+
+/* Of a process; -errno, or as above. */
+int smaps_read_pid(pid_t pid, unsigned int ram_mib, struct smaps_totals *totals, smaps_each each, void *context,
+		   struct error *err);
 
 #endif

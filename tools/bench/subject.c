@@ -11,6 +11,7 @@
 
 #define CONFIG	"/bench/config.json"
 #define METRICS "/bench/metrics"
+#define METADATA "/bench/metadata.json"
 
 static int add_devices(json_t *config, const struct guest *guest)
 {
@@ -23,12 +24,18 @@ static int add_devices(json_t *config, const struct guest *guest)
 	if (guest->tap)
 		rc |= json_object_set_new(config, "network-interfaces",
 			json_pack("[{s:s, s:s}]", "iface_id", "eth0", "host_dev_name", guest->tap));
+	if (guest->vsock)
+		rc |= json_object_set_new(config, "vsock",
+			json_pack("{s:i, s:s}", "guest_cid", 3, "uds_path", guest->vsock));
+	if (guest->mmds)
+		rc |= json_object_set_new(config, "mmds-config",
+			json_pack("{s:[s], s:s}", "network_interfaces", "eth0", "version", "V2"));
 	if (guest->metrics)
 		rc |= json_object_set_new(config, "metrics", json_pack("{s:s}", "metrics_path", METRICS));
 	return rc;
 }
 
-static int write_config(const struct guest *guest, struct error *err)
+json_t *subject_config(const struct guest *guest)
 {
 	json_t *boot = json_pack("{s:s, s:s}", "kernel_image_path", guest->reset ? PLACE_RESET : PLACE_KERNEL,
 				 "boot_args", guest->args);
@@ -40,9 +47,34 @@ static int write_config(const struct guest *guest, struct error *err)
 	config = json_pack("{s:o, s:{s:i, s:i}, s:{s:s}}", "boot-source", boot, "machine-config", "vcpu_count",
 			   (int)guest->vcpus, "mem_size_mib", (int)guest->memory_mib, "logger", "level", "Warning");
 	rc |= config ? add_devices(config, guest) : -1;
-	if (rc == 0 && json_dump_file(config, CONFIG, JSON_COMPACT) < 0)
-		rc = -1;
+	if (rc == 0)
+		return config;
 	json_decref(config);
+	return NULL;
+}
+
+json_t *subject_metadata(void)
+{
+	return json_pack("{s:{s:{s:s}}}", "latest", "meta-data", "instance-id", "i-0123456789abcdef0");
+}
+
+static int write_json(json_t *value, const char *path)
+{
+	int rc = value ? json_dump_file(value, path, JSON_COMPACT) : -1;
+
+	json_decref(value);
+	return rc;
+}
+
+static int write_config(const struct guest *guest, struct error *err)
+{
+	int rc = write_json(subject_config(guest), CONFIG);
+
+	if (rc == 0 && guest->mmds)
+		rc = write_json(subject_metadata(), METADATA);
+	/* Firecracker leaves it, and doesn't start where it is. */
+	if (guest->vsock)
+		unlink(guest->vsock);
 	unlink(METRICS);
 	return rc ? error_set(err, EIO, "write \"%s\"", CONFIG) : 0;
 }
@@ -52,11 +84,12 @@ static int mote_command(const struct subject *subject, const struct guest *guest
 			struct error *err)
 {
 	const char *const args[] = { subject->program, "--no-api", "--config-file", CONFIG,
-				     guest->metrics ? "--boot-timer" : NULL };
+				     guest->metrics ? "--boot-timer" : NULL,
+				     guest->mmds ? "--metadata=" METADATA : NULL };
 	int rc = write_config(guest, err);
 
-	for (unsigned int i = 0; rc == 0 && i < ARRAY_SIZE(args) && args[i]; i++)
-		rc = launch_arg(argv, err, "%s", args[i]);
+	for (unsigned int i = 0; rc == 0 && i < ARRAY_SIZE(args); i++)
+		rc = args[i] ? launch_arg(argv, err, "%s", args[i]) : 0;
 	return rc;
 }
 
@@ -180,20 +213,30 @@ static char *peer_program(const struct bench_peer *peer, const struct subject_ki
 	return path;
 }
 
-static int add_peer(struct subjects *subjects, const struct bench_peer *peer, bool monitors_only,
+/* Why the bench `what` can't measure such a one; NULL: it can. */
+static const char *unfit(const struct subject_kind *kind, const char *what)
+{
+	if (strcmp(what, "boot") == 0)
+		return NULL;
+	if (!kind->monitor)
+		return "it runs no guests";
+	return bench_needs_api(what) && kind->command != mote_command ? "it doesn't speak Firecracker's API" : NULL;
+}
+
+static int add_peer(struct subjects *subjects, const struct bench_peer *peer, const char *what,
 		    struct place *place, struct bench_result *result, struct error *err)
 {
 	const struct subject_kind *kind = kinds;
 	struct subject *subject = &subjects->all[subjects->n];
-	char why[256] = "it runs no guests";
+	char why[256];
 
 	while (strcmp(kind->name, peer->name) != 0)
 		kind++;
-	cleanup_free char *path = kind->monitor || !monitors_only ? peer_program(peer, kind, why, sizeof(why))
-								  : NULL;
+	const char *reason = unfit(kind, what);
+	cleanup_free char *path = reason ? NULL : peer_program(peer, kind, why, sizeof(why));
 
 	if (!path)
-		return bench_left_out_add(result, peer->name, why, err);
+		return bench_left_out_add(result, peer->name, reason ? reason : why, err);
 	*subject = (struct subject){ .kind = kind };
 	snprintf(subject->program, sizeof(subject->program), "/bench/%s", kind->name);
 	subjects->n++;
@@ -238,7 +281,7 @@ int subjects_find(struct subjects *subjects, const struct bench_options *options
 		  const struct bench_files *files, const char *container, struct place *place,
 		  struct bench_result *result, struct error *err)
 {
-	bool monitors_only = strcmp(options->what, "boot") != 0;
+	bool boot = strcmp(options->what, "boot") == 0;
 	struct subject *own = &subjects->all[0];
 
 	*own = (struct subject){ .kind = &mote, .program = "/bench/mote-vmm", .version = MOTE_VERSION };
@@ -255,10 +298,10 @@ int subjects_find(struct subjects *subjects, const struct bench_options *options
 		rc = place_add(place, files->bzimage, PLACE_BZIMAGE, false, err);
 	if (rc == 0)
 		rc = add_peers_files(place, err);
-	if (rc == 0 && !monitors_only && !options->reset_guest)
+	if (rc == 0 && boot && !options->reset_guest)
 		rc = add_mote_run(subjects, files, place, err);
 	for (unsigned int i = 0; rc == 0 && i < options->n_peers; i++)
-		rc = add_peer(subjects, &options->peers[i], monitors_only, place, result, err);
+		rc = add_peer(subjects, &options->peers[i], options->what, place, result, err);
 	for (unsigned int i = 0; i < subjects->n; i++) {
 		subjects->all[i].bzimage = files->bzimage != NULL;
 		subjects->all[i].container = container;

@@ -3,6 +3,7 @@
 #ifndef MOTE_BENCH_SUBJECT_H
 #define MOTE_BENCH_SUBJECT_H
 
+#include <jansson.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -29,6 +30,8 @@ struct guest {
 	bool console;	      /* a serial port at stdout */
 	unsigned int memory_mib, vcpus;
 	const char *disk, *tap; /* NULL: none */
+	const char *vsock;	/* the Unix socket of a vsock device, of mote and Firecracker; NULL: none */
+	bool mmds;		/* metadata, version 2, over the network card; likewise */
 	bool metrics;		/* of mote: with stages and boot timer */
 	bool timing;		/* of `mote run`: print what took how long, and not the command's output */
 };
@@ -60,7 +63,8 @@ struct subjects {
 
 /*
  * mote, and those peers of the options that are here, whose files go to place; but for boot, only those
- * that run guests. The others are left out of result. container: the name for one; borrowed.
+ * that run guests, and some benches need Firecracker's API or configuration. The others are left out of
+ * result. container: the name for one; borrowed.
  */
 int subjects_find(struct subjects *subjects, const struct bench_options *options,
 		  const struct bench_files *files, const char *container, struct place *place,
@@ -73,6 +77,11 @@ int subjects_leave_out(struct subjects *subjects, unsigned int i, struct bench_r
 
 bool subject_is_mote(const struct subject *subject);
 bool subject_is_mote_run(const struct subject *subject);
+
+/* A configuration file of mote's and Firecracker's for it; NULL: no memory. */
+json_t *subject_config(const struct guest *guest);
+/* What guests with mmds can ask for; likewise. */
+json_t *subject_metadata(void);
 
 /* When mote-vmm reached its stages, as ns of CLOCK_MONOTONIC; 0: not. Of the run before. */
 struct mote_stages {

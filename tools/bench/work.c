@@ -16,6 +16,9 @@ static const struct {
 	{ "io", bench_do_io },
 	{ "net", bench_do_net },
 	{ "density", bench_do_density },
+	{ "api", bench_do_api },
+	{ "vsock", bench_do_vsock },
+	{ "mmds", bench_do_mmds },
 };
 
 void bench_progress(const struct bench *bench, unsigned int round, const char *subject)
@@ -53,7 +56,7 @@ int bench_work(const struct bench_options *options, const struct bench_files *fi
 	if (rc == 0)
 		rc = place_enter(&place, err);
 	place_free(&place);
-	if (rc == 0)
+	if (rc == 0 && trace->dir >= 0)
 		rc = trace_follow(trace, place.outside_pid, err);
 	if (rc == 0)
 		rc = subjects_prepare(&subjects, result, err);

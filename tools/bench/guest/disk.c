@@ -86,11 +86,12 @@ int bench_disk(int argc, char *argv[])
 	for (size_t i = 0; i < sizeof(patterns) / sizeof(patterns[0]); i++) {
 		const struct pattern *p = &patterns[i];
 		unsigned int n = p->random ? requests : (unsigned int)(bytes / p->block);
+		say_begin(p->name);
 		uint64_t ns = measure(argv[0], p, bytes / p->block, n, p->random ? workers : 2);
 
 		if (!ns)
 			return failed(p->name);
-		say("%s_ns %llu\n", p->name, (unsigned long long)(ns / n));
+		say_end(p->name, ns / n);
 	}
 	return 0;
 }

@@ -22,6 +22,7 @@
 #define BOOT_TIMER_GPA	 0xc0000000
 #define BOOT_TIMER_VALUE 123
 #define DATA_OFFSET	 0x100
+#define PAUSE_US	 50000
 
 static const struct {
 	const char *name;
@@ -29,6 +30,8 @@ static const struct {
 } benches[] = {
 	{ "disk", bench_disk },
 	{ "net", bench_net },
+	{ "vsock", bench_vsock },
+	{ "mmds", bench_mmds },
 };
 
 void say(const char *fmt, ...)
@@ -44,6 +47,18 @@ int failed(const char *what)
 {
 	say("error %s: %s\n", what, strerror(errno));
 	return -1;
+}
+
+void say_begin(const char *name)
+{
+	say("%s_begin\n", name);
+	usleep(PAUSE_US);
+}
+
+void say_end(const char *name, uint64_t ns)
+{
+	say("%s_ns %llu\n", name, (unsigned long long)ns);
+	usleep(PAUSE_US);
 }
 
 uint64_t now_ns(void)

@@ -19,7 +19,7 @@
 
 static char buffer[CHUNK];
 
-static int configure(const char *address)
+int configure_eth0(const char *address, const char *mask)
 {
 	struct ifreq r = { .ifr_name = "eth0" };
 	struct sockaddr_in *in = (struct sockaddr_in *)&r.ifr_addr;
@@ -29,7 +29,7 @@ static int configure(const char *address)
 	inet_pton(AF_INET, address, &in->sin_addr);
 	if (fd < 0 || ioctl(fd, SIOCSIFADDR, &r) < 0)
 		return -1;
-	inet_pton(AF_INET, "255.255.255.0", &in->sin_addr);
+	inet_pton(AF_INET, mask, &in->sin_addr);
 	if (ioctl(fd, SIOCSIFNETMASK, &r) < 0)
 		return -1;
 	r.ifr_flags = IFF_UP | IFF_RUNNING;
@@ -39,9 +39,9 @@ static int configure(const char *address)
 	return rc;
 }
 
-static int connect_to(const char *server, int type)
+int connect_to(const char *server, int port, int type)
 {
-	struct sockaddr_in to = { .sin_family = AF_INET, .sin_port = htons(PORT) };
+	struct sockaddr_in to = { .sin_family = AF_INET, .sin_port = htons((uint16_t)port) };
 	struct timeval limit = { .tv_sec = 20 };
 	int fd = socket(AF_INET, type | SOCK_CLOEXEC, 0), one = 1;
 
@@ -90,39 +90,44 @@ static bool ping(int fd, int type, unsigned int n)
 	return true;
 }
 
+int bench_talk(const struct talk *talk, int fd, uint64_t bytes, unsigned int pings)
+{
+	bool echo = talk->what == 'E';
+
+	say_begin(talk->name);
+	uint64_t start = now_ns();
+	bool ok = echo ? ping(fd, talk->type, pings) : stream(fd, talk->what, bytes);
+	uint64_t ns = now_ns() - start;
+
+	if (!ok)
+		return failed(talk->name);
+	close(fd);
+	say_end(talk->name, echo ? ns / pings : ns);
+	return 0;
+}
+
 int bench_net(int argc, char *argv[])
 {
-	if (argc != 4)
-		return errno = EINVAL, failed("net ADDRESS SERVER MIB PINGS");
-	uint64_t bytes = strtoull(argv[2], NULL, 10) << 20;
-	unsigned int pings = (unsigned int)strtoul(argv[3], NULL, 10);
-	static const struct {
-		const char *name;
-		int type;
-		char what;
-	} all[] = {
+	static const struct talk all[] = {
 		{ "warm_up", SOCK_STREAM, 'E' },	 { "stream_to_host", SOCK_STREAM, 'U' },
 		{ "stream_to_guest", SOCK_STREAM, 'D' }, { "tcp_round_trip", SOCK_STREAM, 'E' },
 		{ "udp_round_trip", SOCK_DGRAM, 'E' },
 	};
 
-	if (configure(argv[0]) < 0)
+	if (argc != 4)
+		return errno = EINVAL, failed("net ADDRESS SERVER MIB PINGS");
+	uint64_t bytes = strtoull(argv[2], NULL, 10) << 20;
+	unsigned int pings = (unsigned int)strtoul(argv[3], NULL, 10);
+
+	if (configure_eth0(argv[0], "255.255.255.0") < 0)
 		return failed("eth0");
 	for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++) {
-		int fd = connect_to(argv[1], all[i].type);
+		int fd = connect_to(argv[1], PORT, all[i].type);
 
 		if (fd < 0)
 			return failed("connect");
-		uint64_t start = now_ns();
-		bool ok = all[i].what == 'E' ? ping(fd, all[i].type, pings)
-					     : stream(fd, all[i].what, bytes);
-		uint64_t ns = now_ns() - start;
-
-		if (!ok)
-			return failed(all[i].name);
-		close(fd);
-		say("%s_ns %llu\n", all[i].name,
-		    (unsigned long long)(all[i].what == 'E' ? ns / pings : ns));
+		if (bench_talk(&all[i], fd, bytes, pings) < 0)
+			return -1;
 	}
 	return 0;
 }
