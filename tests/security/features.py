@@ -28,6 +28,7 @@ class Traced:
 
     def __init__(self, directory, name, command, **options):
         self.trace = directory / f"{name}.strace"
+        self.api = "--api-sock" in command
         options = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **options}
         self.process = subprocess.Popen(
             ["strace", "-D", "-f", "-Y", "-q", "-e", "raw=all", "-o", str(self.trace), "--",
@@ -42,7 +43,7 @@ class Traced:
         return out, err
 
     def recording(self):
-        return policy_files.parse(self.trace.read_text())
+        return policy_files.parse(self.trace.read_text(), self.api)
 
 
 def vmm_command(directory, name, conf, *arguments, variant="mote-vmm"):

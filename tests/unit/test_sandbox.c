@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/audit.h>
+#include <linux/fs.h>
 #include <linux/futex.h>
 #include <linux/if_tun.h>
 #include <linux/kvm.h>
@@ -54,13 +55,17 @@ static void on_sigsys(int signum, siginfo_t *info, void *context)
 }
 
 struct attempt {
-	enum thread_kind kind;
+	unsigned int filter; /* a kind of thread, or FILTER_VMM_API */
 	long nr;
 	long args[6];
 };
 
-static void in_child(const struct sandbox *sandbox, const struct attempt *attempt)
+/* What the event loop of a monitor with an API opens images with. */
+#define OPEN_FLAGS (O_NONBLOCK | O_NOCTTY | O_CLOEXEC)
+
+static void in_child(struct sandbox sandbox, const struct attempt *attempt)
 {
+	enum thread_kind kind = attempt->filter == FILTER_VMM_API ? THREAD_VMM : attempt->filter;
 	const struct sigaction action = { .sa_sigaction = on_sigsys, .sa_flags = SA_SIGINFO };
 	struct error err = { 0 };
 	long a[6];
@@ -69,7 +74,8 @@ static void in_child(const struct sandbox *sandbox, const struct attempt *attemp
 		a[i] = attempt->args[i] == OWN ? getpid() : attempt->args[i];
 	sigaction(SIGSYS, &action, NULL);
 	prctl(PR_SET_NAME, "trial");
-	if (sandbox_enter(&err) < 0 || sandbox_apply(sandbox, attempt->kind, &err) < 0)
+	sandbox.has_api = attempt->filter == FILTER_VMM_API;
+	if (sandbox_enter(&err) < 0 || sandbox_apply(&sandbox, kind, &err) < 0)
 		end(2);
 	syscall(attempt->nr, a[0], a[1], a[2], a[3], a[4], a[5]);
 	end(0);
@@ -88,7 +94,7 @@ static int try_call(const struct sandbox *sandbox, const struct attempt *attempt
 	assert_true(pid >= 0);
 	if (pid == 0) {
 		dup2(out[1], STDOUT_FILENO);
-		in_child(sandbox, attempt);
+		in_child(*sandbox, attempt);
 	}
 	close(out[1]);
 	n = read(out[0], line, SANDBOX_LINE_MAX - 1);
@@ -108,8 +114,8 @@ static void expect(const struct attempt *attempts, unsigned int n, int status)
 		int got = try_call(&sandbox, &attempts[i], line);
 
 		if (got != status)
-			fail_msg("attempt %u (kind %d, system call %ld): status %d, not %d; \"%s\"", i,
-				 attempts[i].kind, attempts[i].nr, got, status, line);
+			fail_msg("attempt %u (filter %u, system call %ld): status %d, not %d; \"%s\"", i,
+				 attempts[i].filter, attempts[i].nr, got, status, line);
 	}
 	sandbox_release(&sandbox);
 }
@@ -150,6 +156,94 @@ static void what_the_monitor_needs_is_allowed(void **state)
 
 	(void)state;
 	expect(allowed, ARRAY_SIZE(allowed), 0);
+}
+
+/* To put another image into a drive: with an API, and not without. */
+static const struct attempt for_images[] = {
+	{ FILTER_VMM_API, SYS_openat, { AT_FDCWD, 0, O_RDONLY | OPEN_FLAGS } },
+	{ FILTER_VMM_API, SYS_openat, { AT_FDCWD, 0, O_RDWR | OPEN_FLAGS, 0600 } },
+	{ FILTER_VMM_API, SYS_newfstatat, { AT_FDCWD, 0, 0, 0 } },
+	{ FILTER_VMM_API, SYS_fcntl, { -1, F_SETFL, 0 } },
+	{ FILTER_VMM_API, SYS_fcntl, { -1, F_SETFL, O_DIRECT } },
+	{ FILTER_VMM_API, SYS_fcntl, { -1, F_OFD_SETLK } },
+	{ FILTER_VMM_API, SYS_fcntl, { -1, F_GETFD } },
+	{ FILTER_VMM_API, SYS_fcntl, { -1, F_GETFL } },
+	{ FILTER_VMM_API, SYS_fcntl, { -1, F_SETFD, FD_CLOEXEC } },
+	{ FILTER_VMM_API, SYS_fcntl, { -1, F_DUPFD_CLOEXEC, 3 } },
+	{ FILTER_VMM_API, SYS_ioctl, { -1, BLKSSZGET } },
+	{ FILTER_VMM_API, SYS_statx, { -1, 0, AT_EMPTY_PATH, 0x2000 } },
+	{ FILTER_VMM_API, SYS_pread64, { -1 } },
+	{ FILTER_VMM_API, SYS_io_setup, { 128 } },
+};
+
+static void with_an_api_images_can_be_opened(void **state)
+{
+	static const struct attempt as_ever[] = {
+		{ FILTER_VMM_API, SYS_read, { -1 } },
+		{ FILTER_VMM_API, SYS_newfstatat, { -1, 0, 0, AT_EMPTY_PATH } },
+		{ FILTER_VMM_API, SYS_newfstatat, { AT_FDCWD, 0, 0, AT_SYMLINK_NOFOLLOW } },
+		{ FILTER_VMM_API, SYS_ioctl, { -1, BLKGETSIZE64 } },
+		{ FILTER_VMM_API, SYS_tgkill, { OWN, NO_ONE, 34 } },
+	};
+
+	(void)state;
+	expect(for_images, ARRAY_SIZE(for_images), 0);
+	expect(as_ever, ARRAY_SIZE(as_ever), 0);
+}
+
+static void without_an_api_they_cannot(void **state)
+{
+	static const unsigned int others[] = { THREAD_VMM, THREAD_VCPU, THREAD_IO };
+
+	(void)state;
+	for (unsigned int i = 0; i < ARRAY_SIZE(others); i++) {
+		struct attempt attempts[ARRAY_SIZE(for_images)];
+
+		memcpy(attempts, for_images, sizeof(attempts));
+		for (unsigned int k = 0; k < ARRAY_SIZE(attempts); k++)
+			attempts[k].filter = others[i];
+		expect(attempts, ARRAY_SIZE(attempts), VIOLATION);
+	}
+}
+
+static void with_an_api_nothing_else_can_be_done(void **state)
+{
+	static const struct attempt denied[] = {
+		/* Files are neither made nor emptied, nor reached by way of a directory. */
+		{ FILTER_VMM_API, SYS_openat, { AT_FDCWD, 0, O_WRONLY | OPEN_FLAGS } },
+		{ FILTER_VMM_API, SYS_openat, { AT_FDCWD, 0, O_RDONLY } },
+		{ FILTER_VMM_API, SYS_openat, { AT_FDCWD, 0, O_RDWR | O_CREAT | OPEN_FLAGS } },
+		{ FILTER_VMM_API, SYS_openat, { AT_FDCWD, 0, O_RDWR | O_TRUNC | OPEN_FLAGS } },
+		{ FILTER_VMM_API, SYS_openat, { AT_FDCWD, 0, O_RDWR | O_TMPFILE | OPEN_FLAGS } },
+		{ FILTER_VMM_API, SYS_openat, { AT_FDCWD, 0, O_RDONLY | O_DIRECTORY | OPEN_FLAGS } },
+		{ FILTER_VMM_API, SYS_openat, { AT_FDCWD, 0, O_PATH | OPEN_FLAGS } },
+		{ FILTER_VMM_API, SYS_openat, { 3, 0, O_RDONLY | OPEN_FLAGS } },
+		{ FILTER_VMM_API, SYS_openat2, { AT_FDCWD } },
+		{ FILTER_VMM_API, SYS_open_by_handle_at, { -1 } },
+		{ FILTER_VMM_API, SYS_newfstatat, { 3, 0, 0, 0 } },
+		{ FILTER_VMM_API, SYS_fcntl, { -1, F_SETFL, O_ASYNC } },
+		{ FILTER_VMM_API, SYS_fcntl, { -1, F_SETFL, O_DIRECT | O_APPEND } },
+		{ FILTER_VMM_API, SYS_fcntl, { -1, F_SETFD, 0 } },
+		{ FILTER_VMM_API, SYS_fcntl, { -1, F_DUPFD, 3 } },
+		{ FILTER_VMM_API, SYS_fcntl, { -1, F_DUPFD_CLOEXEC, 0 } },
+		{ FILTER_VMM_API, SYS_fcntl, { -1, F_SETOWN, OWN } },
+		{ FILTER_VMM_API, SYS_fcntl, { -1, F_SETLEASE, F_WRLCK } },
+		{ FILTER_VMM_API, SYS_fcntl, { -1, F_SETPIPE_SZ, 1 << 20 } },
+		{ FILTER_VMM_API, SYS_statx, { AT_FDCWD, 0, 0, 0x2000 } },
+		{ FILTER_VMM_API, SYS_statx, { -1, 0, AT_EMPTY_PATH, 0xfff } },
+		{ FILTER_VMM_API, SYS_io_setup, { 65536 } },
+		{ FILTER_VMM_API, SYS_ioctl, { -1, BLKDISCARD } },
+		{ FILTER_VMM_API, SYS_ioctl, { -1, KVM_RUN } },
+		{ FILTER_VMM_API, SYS_ioctl, { -1, KVM_CREATE_VM } },
+		{ FILTER_VMM_API, SYS_execve, { 0 } },
+		{ FILTER_VMM_API, SYS_clone, { SIGCHLD } },
+		{ FILTER_VMM_API, SYS_mmap, { 0, 4096, PROT_READ, MAP_PRIVATE, 0 } },
+		{ FILTER_VMM_API, SYS_mmap, { 0, 4096, PROT_READ | PROT_EXEC, MAP_PRIVATE, 0 } },
+		{ FILTER_VMM_API, SYS_getdents64, { -1 } },
+	};
+
+	(void)state;
+	expect(denied, ARRAY_SIZE(denied), VIOLATION);
 }
 
 static void what_an_attacker_would_like_is_not(void **state)
@@ -335,10 +429,10 @@ static void a_file_has_the_filters_that_are_built_in(void **state)
 	sandbox_init(&built_in);
 	if (sandbox_load(&loaded, compiled, &err) < 0)
 		fail_msg("%s", err.message);
-	for (unsigned int kind = 0; kind < THREAD_KINDS; kind++) {
-		assert_int_equal(loaded.programs[kind].n, built_in.programs[kind].n);
-		assert_memory_equal(loaded.programs[kind].insns, built_in.programs[kind].insns,
-				    loaded.programs[kind].n * sizeof(struct sock_filter));
+	for (unsigned int i = 0; i < FILTERS; i++) {
+		assert_int_equal(loaded.programs[i].n, built_in.programs[i].n);
+		assert_memory_equal(loaded.programs[i].insns, built_in.programs[i].insns,
+				    loaded.programs[i].n * sizeof(struct sock_filter));
 	}
 	sandbox_release(&loaded);
 }
@@ -355,11 +449,12 @@ static void a_filter_of_a_file_is_installed(void **state)
 			char thread[8];
 			uint32_t n_insns, reserved;
 			struct sock_filter insns[1];
-		} sections[THREAD_KINDS];
-	} file = { .header = { .n_sections = THREAD_KINDS },
+		} sections[FILTERS];
+	} file = { .header = { .n_sections = FILTERS },
 		   .sections = { { .thread = "vmm", .n_insns = 1, .insns = { all[0] } },
 				 { .thread = "vcpu", .n_insns = 1, .insns = { none[0] } },
-				 { .thread = "io", .n_insns = 1, .insns = { none[0] } } } };
+				 { .thread = "io", .n_insns = 1, .insns = { none[0] } },
+				 { .thread = "vmm-api", .n_insns = 1, .insns = { none[0] } } } };
 	struct attempt unshare = { THREAD_VMM, SYS_unshare, { 0 } };
 	struct sandbox sandbox;
 	struct error err = { 0 };
@@ -373,8 +468,10 @@ static void a_filter_of_a_file_is_installed(void **state)
 	assert_int_equal(sandbox_load(&sandbox, path, &err), 0);
 	assert_int_equal(try_call(&sandbox, &brk, line), 0);
 	assert_int_equal(try_call(&sandbox, &unshare, line), 0);
-	unshare.kind = THREAD_IO;
 	/* The handler may not even write or end: the kernel kills. */
+	unshare.filter = THREAD_IO;
+	assert_int_equal(try_call(&sandbox, &unshare, line), 1000 + SIGSYS);
+	unshare.filter = FILTER_VMM_API;
 	assert_int_equal(try_call(&sandbox, &unshare, line), 1000 + SIGSYS);
 	sandbox_release(&sandbox);
 	unlink(path);
@@ -391,8 +488,8 @@ static void bad_files_are_refused_with_one_line(void **state)
 		{ 0, 'X', 0, "not made by mote-seccomp-compile --binary" },
 		{ 7, '2', 0, "not made by mote-seccomp-compile --binary" },
 		{ 0, 'M', 15, "not made by mote-seccomp-compile --binary" },
-		{ 12, 4, 0, "4 filters instead of 3" },
-		{ 12, 2, 0, "2 filters instead of 3" },
+		{ 12, 5, 0, "5 filters instead of 4" },
+		{ 12, 3, 0, "3 filters instead of 4" },
 		{ 16, 'w', 0, "the filter of \"vmm\" isn't where it should be" },
 		{ 23, 'w', 0, "the filter of \"vmm\" isn't where it should be" },
 		{ 0, 'M', 16, "the filter of \"vmm\" isn't where it should be" },
@@ -471,8 +568,8 @@ static void what_is_no_file_is_refused(void **state)
 	} bad[] = {
 		{ "/no/such", "seccomp filter \"/no/such\": open: No such file or directory" },
 		{ "/dev/null",
-		  "seccomp filter \"/dev/null\": not a regular file of 1 to 24640 bytes" },
-		{ "/", "seccomp filter \"/\": not a regular file of 1 to 24640 bytes" },
+		  "seccomp filter \"/dev/null\": not a regular file of 1 to 32848 bytes" },
+		{ "/", "seccomp filter \"/\": not a regular file of 1 to 32848 bytes" },
 	};
 
 	(void)state;
@@ -489,6 +586,9 @@ int main(int argc, char *argv[])
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(what_the_monitor_needs_is_allowed),
+		cmocka_unit_test(with_an_api_images_can_be_opened),
+		cmocka_unit_test(without_an_api_they_cannot),
+		cmocka_unit_test(with_an_api_nothing_else_can_be_done),
 		cmocka_unit_test(what_an_attacker_would_like_is_not),
 		cmocka_unit_test(a_violation_names_thread_and_system_call),
 		cmocka_unit_test(a_signal_that_was_sent_is_no_violation),
