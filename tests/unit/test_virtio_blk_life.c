@@ -314,7 +314,11 @@ static void file_can_be_changed(void **state)
 		/* Another file. */
 		driver_teardown(&other.drv);
 		other.file[5 * 512] = 99;
+		driver_ack_interrupts(&rig.drv);
 		assert_int_equal(virtio_blk_change_path(rig.drv.device, other.path, &err), 0);
+		assert_int_equal(driver_ack_interrupts(&rig.drv), 2);
+		driver_read_config(&rig.drv, 0, &config, sizeof(config));
+		assert_int_equal(config.capacity, BLK_SECTORS);
 		assert_int_equal(blk_do(&rig, VIRTIO_BLK_T_IN, 5, 512), VIRTIO_BLK_S_OK);
 		assert_int_equal(blk_data(&rig)[0], 99);
 		assert_int_equal(blk_do(&rig, VIRTIO_BLK_T_IN, BLK_SECTORS, 512),
