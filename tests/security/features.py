@@ -323,11 +323,33 @@ def on_a_terminal(directory, variant, disks, thread, signum, status):
     return traced
 
 
-def by_api(directory, variant, disks):
-    """Everything after the start: calls, a broken one, a client that leaves, pause and resume."""
+def swap_images(patch, disks, root, inherited):
+    """Of each kind that there is, read-only and writable, by path and inherited."""
+    maximum = Path("/proc/sys/fs/aio-max-nr")
+    usual = maximum.read_text()
+    try:
+        maximum.write_text(Path("/proc/sys/fs/aio-nr").read_text())
+        patch("swap", disks["fat"], answer="400")
+    finally:
+        maximum.write_text(usual)
+    patch("swap", disks["fat"])
+    patch("loop", disks["buffered"])
+    patch("swap", disks["loop"])
+    patch("ro", "/dev/fd/1")
+    patch("swap", f"/dev/fd/{inherited}")
+    patch("ro", root)
+    patch("swap", "/none", answer="400")
+
+
+def by_api(directory, variant, disks, root):
+    """Everything after the start: calls, a broken one, a client that leaves, pause and resume, other images."""
     path = directory / "api.socket"
-    traced = Traced(directory, "api", [BUILD / variant, "--api-sock", path, "--log-path", directory / "api.log",
-                                       "--level", "Info"])
+    for name in ("a", "b"):
+        (directory / f"api-{name}").write_bytes(bytes(1 << 20))
+    with open(directory / "api-a", "r+b") as first, open(directory / "api-b", "r+b") as second:
+        traced = Traced(directory, "api", [BUILD / variant, "--api-sock", path, "--log-path", directory / "api.log",
+                                           "--level", "Info"], stdout=first, pass_fds=[second.fileno()])
+        inherited = second.fileno()
     wait_for(path.exists, what="the API's socket")
 
     def say(request, answer):
@@ -348,10 +370,14 @@ def by_api(directory, variant, disks):
     put("/metrics", {"metrics_path": str(directory / "api.metrics")})
     for name in ("loop", "file"):
         put(f"/drives/{name}", {"drive_id": name, "path_on_host": str(disks[name]), "is_root_device": False})
+    put("/drives/swap", drive("swap", disks["buffered"], "Async"))
+    put("/drives/ro", drive("ro", root, "Sync", is_read_only=True))
     put("/actions", {"action_type": "InstanceStart"})
     for name in ("loop", "file"):
         put(f"/drives/{name}", {"drive_id": name, "path_on_host": str(disks[name]),
                                 "rate_limiter": {"ops": {"size": 1, "refill_time": 100}}}, "PATCH")
+    swap_images(lambda name, image, answer="204": put(
+        f"/drives/{name}", {"drive_id": name, "path_on_host": str(image)}, "PATCH", answer), disks, root, inherited)
     put("/vm", {"state": "Paused"}, "PATCH")
     put("/vm", {"state": "Resumed"}, "PATCH")
     put("/actions", {"action_type": "FlushMetrics"})
@@ -415,7 +441,7 @@ def all_of_them(directory, variant, root, disks, tap):
         (disk_reset_in_flight, disks),
         (disk_broken_by_its_guest, disks),
         (kvm_failure,),
-        (by_api, disks),
+        (by_api, disks, root),
         (on_a_terminal, disks, None, signal.SIGTERM, 143),
         (on_a_terminal, disks, "vcpu 0", signal.SIGSEGV, 150),
         (on_a_terminal, disks, "disk d", signal.SIGSEGV, 150),
