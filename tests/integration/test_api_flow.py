@@ -20,7 +20,7 @@ ip addr add 169.254.0.2/16 dev eth0; ip link set eth0 up
 echo "<$(wget -q -O - http://169.254.169.254/latest/meta-data/ami-id)>"
 /tmp/exercise vsock 52 &
 mount -t sysfs s /sys
-(while [ $(cat /sys/block/vdb/size) = 2048 ]; do sleep 1; done; echo "<$(head -c 12 /dev/vdb)>") &
+(while [ $(cat /sys/block/vdb/size) = 2048 ]; do sleep 1; done; echo "<$(head -c 12 /dev/vdb)>"; sleep 1000) &
 """
 
 
