@@ -337,6 +337,7 @@ int virtio_blk_change_path(struct virtio_device *dev, const char *path, struct e
 		virtio_device_kick(dev, 0);
 	if (rc == 0) {
 		blk->config.capacity = blk->disk.size / DISK_SECTOR_SIZE;
+		blk->error_logged = false; /* what the old image had is over */
 		virtio_device_signal_config(dev);
 	} else {
 		error_wrap(err, "drive \"%s\"", dev->id);
