@@ -218,7 +218,7 @@ AFTER = [
     ("PATCH", "/drives/a", {"drive_id": "a", "path_on_host": "/nope"}, 'drive: there is none with the drive_id "a"'),
     *[("PATCH", "/drives/a", {"drive_id": "a", "path_on_host": value},
        f"drive: path_on_host: expected a string, got {kind}")
-      for value, kind in ((1, "an integer"), (None, "null"), ([], "an array"), (True, "true"))],
+      for value, kind in ((1, "an integer"), ({}, "an object"), ([], "an array"), (True, "true"))],
     ("PATCH", "/network-interfaces/a", {"iface_id": "a"}, "network-interface: names nothing to change"),
     ("PATCH", "/network-interfaces/a", {"iface_id": "a", "rx_rate_limiter": {}},
      'network-interface: there is none with the iface_id "a"'),
