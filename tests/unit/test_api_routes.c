@@ -499,6 +499,12 @@ static void limits_can_change(void **state)
 		"drive: there is none with the drive_id \\\"b\\\"");
 	refused(&f, "PATCH /drives/a {\"drive_id\": \"a\", \"is_read_only\": true}",
 		"drive: unknown key \\\"is_read_only\\\"");
+	refused(&f, "PATCH /drives/a {\"path_on_host\": \"/dev/null\"}",
+		"drive: missing key \\\"drive_id\\\"");
+	refused(&f, "PATCH /drives/a {\"drive_id\": \"a\", \"path_on_host\": \"\"}",
+		"drive: path_on_host: is empty");
+	refused(&f, "PATCH /drives/a {\"drive_id\": \"a\", \"path_on_host\": {}}",
+		"drive: path_on_host: expected a string, got an object");
 	refused(&f, "PATCH /network-interfaces/x {\"iface_id\": \"x\"}",
 		"network-interface: names nothing to change");
 	refused(&f, "PATCH /network-interfaces/y {\"iface_id\": \"y\", \"rx_rate_limiter\": {}}",
