@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The thread of a disk that may block. It takes requests in order, one at a time, and touches the
- * disk only while it has one: in between, the disk may get another file. The bounce buffer is its own.
+ * disk only while it has one: in between, the disk may get another file. The bounce buffer is its
+ * own.
  */
 #include <errno.h>
 #include <pthread.h>

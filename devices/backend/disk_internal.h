@@ -16,8 +16,8 @@ bool disk_is_aligned(const struct disk *disk, const struct disk_request *request
 /* disk_async.c */
 int disk_async_open(struct disk *disk, const struct disk_options *options, struct error *err);
 /*
- * For a file that has direct I/O or not; nothing is in flight. What direct I/O needs stays once it's
- * there. After an error all is as it was. Errors: those of io_setup(2).
+ * For a file that has direct I/O or not; nothing is in flight. What direct I/O needs stays once
+ * it's there. After an error all is as it was. Errors: those of io_setup(2).
  */
 int disk_async_prepare(struct disk *disk, bool direct, struct error *err);
 void disk_async_close(struct disk *disk);

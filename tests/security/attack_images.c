@@ -62,8 +62,8 @@ static long open_proc_and_sys(const struct target *t)
 {
 	static const char *const paths[] = {
 		"/proc", "/proc/self/exe", "/proc/self/mem", "/proc/self/fd/0", "/proc/1/ns/net",
-		"/proc/sysrq-trigger", "/sys", "/sys/kernel/uevent_helper", "/sys/fs/cgroup/cgroup.procs",
-		"/dev/fd/0", "/dev/stdin", NULL
+		"/proc/sysrq-trigger", "/sys", "/sys/kernel/uevent_helper",
+		"/sys/fs/cgroup/cgroup.procs", "/dev/fd/0", "/dev/stdin", NULL
 	};
 
 	(void)t;
@@ -73,9 +73,10 @@ static long open_proc_and_sys(const struct target *t)
 static long open_devices(const struct target *t)
 {
 	static const char *const paths[] = {
-		"/dev/mem", "/dev/kmem", "/dev/port", "/dev/sda", "/dev/vda", "/dev/loop0", "/dev/tty",
-		"/dev/ptmx", "/dev/net/tun", "/dev/fuse", "/dev/vhost-net", "/dev/vhost-vsock", "/dev/shm",
-		"/dev/kmsg", "/dev/cpu/0/msr", "/dev/userfaultfd", "/dev/vsock", NULL
+		"/dev/mem", "/dev/kmem", "/dev/port", "/dev/sda", "/dev/vda", "/dev/loop0",
+		"/dev/tty", "/dev/ptmx", "/dev/net/tun", "/dev/fuse", "/dev/vhost-net",
+		"/dev/vhost-vsock", "/dev/shm", "/dev/kmsg", "/dev/cpu/0/msr", "/dev/userfaultfd",
+		"/dev/vsock", NULL
 	};
 
 	(void)t;

@@ -7,8 +7,9 @@
  *	compromised [the jailer's arguments] KIND PID SECRET ABSTRACT PORT
  *
  * KIND is vmm, vcpu or io; vmm-api, the event loop of a monitor with an API; or jail, without any
- * filter, as with mote-vmm --no-seccomp. The others are struct target's. TAP, each attempt a line: "ok - refused: NAME (how)", "not ok - got through: NAME".
- * Before these "# fd N FLAGS MODE DEVICE INODE" for each descriptor.
+ * filter, as with mote-vmm --no-seccomp. The others are struct target's. TAP, each attempt a line:
+ * "ok - refused: NAME (how)", "not ok - got through: NAME". Before these
+ * "# fd N FLAGS MODE DEVICE INODE" for each descriptor.
  */
 #include <fcntl.h>
 #include <linux/kvm.h>
