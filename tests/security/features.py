@@ -62,7 +62,7 @@ def root(tmp_path_factory):
     for name in ("bin", "dev", "proc", "sys", "tmp"):
         (tree / name).mkdir(parents=True)
     sh(f"cp $(command -v busybox) {tree}/bin/busybox; cp {GUESTS}/exercise {tree}/bin; "
-       f"for a in sh stty mount echo cat dd ping ifconfig poweroff basename sleep; do ln -s busybox {tree}/bin/$a; done; "
+       f"for a in sh stty mount echo cat dd ping ifconfig route wget wc poweroff basename sleep; do ln -s busybox {tree}/bin/$a; done; "
        f"mkfs.erofs --quiet {image} {tree}")
     return image
 
@@ -192,7 +192,7 @@ def talk_by_vsock(console, uds, listener):
         time.sleep(0.5)
     with client(uds, b"w") as s:
         assert s.recv(1) == b""
-    slow_readers([client(uds, b"m") for _ in range(6)])
+    slow_readers([client(uds, b"m") for _ in range(10)])
     client(uds, b"q").close()
 
 
@@ -208,6 +208,9 @@ UNBIND = "; ".join(
     f"for d in /sys/bus/virtio/drivers/{driver}/virtio*; do echo $(basename $d) >/sys/bus/virtio/drivers/{driver}/unbind; done"
     for driver in ("virtio_net", "vmw_vsock_virtio_transport", "virtio_balloon"))
 
+
+# So many that what sorts them in the monitor wants memory, and asks how much there is.
+METADATA = {"many": {f"key{i:03}": str(i) for i in range(300)}}
 
 # Few enough for a guest to wait, and often enough to go on.
 LIMIT = {"ops": {"size": 4, "refill_time": 20}}
@@ -228,14 +231,19 @@ def linux_with_everything(directory, variant, root, disks, tap):
         balloon={"amount_mib": 8, "deflate_on_oom": True, "stats_polling_interval_s": 1, "free_page_hinting": True,
                  "free_page_reporting": True},
         metrics={"metrics_path": str(directory / "metrics")},
+        mmds_config={"network_interfaces": ["eth0"]},
         logger={"log_path": str(directory / "log"), "level": "Debug"})
+    metadata = directory / "metadata.json"
+    metadata.write_text(json.dumps(METADATA))
     script = ("\n" * 32 + "stty -echo; PS1= PS2=; mount -t proc p /proc; mount -t sysfs s /sys\n"
               "for d in b c d e; do exercise disk /dev/vd$d; done\n"
               "dd if=/dev/hwrng of=/dev/null bs=256 count=8 2>/dev/null\n"
               "ifconfig eth0 10.98.0.2 up; ping -c 3 -W 10 10.98.0.1\n"
+              "route add -host 169.254.169.254 dev eth0\n"
+              "echo KEYS $(wget -q -O - http://169.254.169.254/many | wc -w)\n"
               "exercise connect 6000; exercise vsock 5000\n"
               f"{UNBIND}\necho DO''NE; poweroff -f\n")
-    traced = Traced(directory, "linux", vmm_command(directory, "linux", conf, variant=variant))
+    traced = Traced(directory, "linux", vmm_command(directory, "linux", conf, "--metadata", metadata, variant=variant))
     traced.process.stdin.write(script.encode())
     traced.process.stdin.flush()
     console = Console(traced.process.stdout.fileno())
@@ -245,6 +253,7 @@ def linux_with_everything(directory, variant, root, disks, tap):
     _, err = traced.end()
     assert err == b"" and b"FAILED" not in console.text, (console.text, err)
     assert b"3 packets received" in console.text
+    assert b"KEYS 300" in console.text, console.text
     assert not uds.exists()
     return traced
 
@@ -323,6 +332,12 @@ def on_a_terminal(directory, variant, disks, thread, signum, status):
     return traced
 
 
+def listens(path):
+    """A socket's file is there before somebody listens."""
+    with socket.socket(socket.AF_UNIX) as s:
+        return s.connect_ex(str(path)) == 0
+
+
 def swap_images(patch, disks, root, inherited):
     """Of each kind that there is, read-only and writable, by path and inherited."""
     maximum = Path("/proc/sys/fs/aio-max-nr")
@@ -350,7 +365,7 @@ def by_api(directory, variant, disks, root):
         traced = Traced(directory, "api", [BUILD / variant, "--api-sock", path, "--log-path", directory / "api.log",
                                            "--level", "Info"], stdout=first, pass_fds=[second.fileno()])
         inherited = second.fileno()
-    wait_for(path.exists, what="the API's socket")
+    wait_for(lambda: listens(path), what="the API's socket")
 
     def say(request, answer, closes=False):
         with socket.socket(socket.AF_UNIX) as s:
