@@ -73,6 +73,7 @@ static int set_up_sandbox(struct sandbox *sandbox, const struct options *options
 	sandbox_init(sandbox);
 	if (options->seccomp_filter && sandbox_load(sandbox, options->seccomp_filter, err) < 0)
 		return -err->errnum;
+	sandbox->has_api = options->api_path;
 	return sandbox_enter(err);
 }
 

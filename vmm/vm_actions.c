@@ -100,11 +100,11 @@ static int limit_drive(void *context, const char *id, const struct config_rate_l
 		      : error_set(err, ENOENT, "drive \"%s\": there is none", id);
 }
 
-static int look_at_drive(void *context, const char *id, const char *path, struct error *err)
+static int change_drive(void *context, const char *id, const char *path, struct error *err)
 {
 	struct virtio_device *device = find_device(vm_of(context), VIRTIO_ID_BLOCK, id);
 
-	return device ? virtio_blk_look_again(device, path, err)
+	return device ? virtio_blk_change_path(device, path, err)
 		      : error_set(err, ENOENT, "drive \"%s\": there is none", id);
 }
 
@@ -141,7 +141,7 @@ const struct api_actions vm_actions = {
 	.flush_metrics = flush_metrics,
 	.ctrl_alt_del = ctrl_alt_del,
 	.limit_drive = limit_drive,
-	.look_at_drive = look_at_drive,
+	.change_drive = change_drive,
 	.limit_net = limit_net,
 	.balloon = balloon,
 	.open_log = open_log,

@@ -225,7 +225,8 @@ static void query_blocks(struct disk *disk, const struct stat *st)
 								       : 4096;
 }
 
-int disk_open(struct disk *disk, const struct disk_options *options, struct error *err)
+/* All of the disk but its engine. After an error nothing is left open. */
+static int open_image(struct disk *disk, const struct disk_options *options, struct error *err)
 {
 	struct stat st;
 	int rc;
@@ -254,9 +255,18 @@ int disk_open(struct disk *disk, const struct disk_options *options, struct erro
 		disk->nowait = options->engine == DISK_ASYNC && probe_nowait(disk);
 		disk->can_discard = probe_discard(disk);
 		query_blocks(disk, &st);
-		if (options->engine == DISK_ASYNC)
-			rc = disk_async_open(disk, options, err);
+	} else {
+		close_fd(&disk->fd);
 	}
+	return rc;
+}
+
+int disk_open(struct disk *disk, const struct disk_options *options, struct error *err)
+{
+	int rc = open_image(disk, options, err);
+
+	if (rc == 0 && options->engine == DISK_ASYNC)
+		rc = disk_async_open(disk, options, err);
 	if (rc < 0)
 		disk_close(disk);
 	return rc;
@@ -270,33 +280,8 @@ static bool is_same_file(int fd, const char *path)
 	       ours.st_dev == theirs.st_dev && ours.st_ino == theirs.st_ino;
 }
 
-int disk_reopen(struct disk *disk, const struct disk_options *options, struct error *err)
-{
-	disk_drain(disk);
-
-	/* With nothing in flight the old disk may move: its helper thread sleeps. */
-	struct disk old = *disk;
-	bool same = is_same_file(old.fd, options->path);
-	int rc;
-
-	/* Later flushes go elsewhere: what was written so far gets its own here. */
-	if (!old.read_only && fdatasync(old.fd) < 0)
-		return error_sys(err, errno, "flush");
-	if (same)
-		set_lock(old.fd, F_UNLCK);
-	rc = disk_open(disk, options, err);
-	if (rc == 0) {
-		disk_close(&old);
-		return 0;
-	}
-	*disk = old;
-	if (same && set_lock(disk->fd, disk->read_only ? F_RDLCK : F_WRLCK) < 0)
-		log_error("drive \"%s\": lock of \"%s\" lost: %s", options->name, options->path,
-			  strerrordesc_np(errno));
-	return rc;
-}
-
-int disk_look_again(struct disk *disk, const struct disk_options *options, struct error *err)
+/* See how big the file is now. After an error the disk is what it was. */
+static int look_again(struct disk *disk, const struct disk_options *options, struct error *err)
 {
 	struct disk seen = *disk;
 	struct stat st;
@@ -311,6 +296,34 @@ int disk_look_again(struct disk *disk, const struct disk_options *options, struc
 	if (rc == 0)
 		disk->size = seen.size;
 	return rc;
+}
+
+int disk_reopen(struct disk *disk, const struct disk_options *options, struct error *err)
+{
+	struct disk image;
+
+	disk_drain(disk);
+	if (is_same_file(disk->fd, options->path))
+		return look_again(disk, options, err);
+	int rc = open_image(&image, options, err);
+
+	if (rc < 0)
+		return rc;
+	if (disk->async)
+		rc = disk_async_prepare(disk, image.direct, err);
+	/* Later flushes go elsewhere: what was written so far gets its own here. */
+	if (rc == 0 && !disk->read_only && fdatasync(disk->fd) < 0)
+		rc = error_sys(err, errno, "flush");
+	if (rc < 0) {
+		close_fd(&image.fd);
+		return rc;
+	}
+	/* With nothing in flight the engine may get another file: its helper thread sleeps. */
+	image.async = disk->async;
+	image.bounce = disk->bounce;
+	close_fd(&disk->fd);
+	*disk = image;
+	return 0;
 }
 
 void disk_close(struct disk *disk)

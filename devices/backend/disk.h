@@ -111,16 +111,12 @@ struct disk {
 int disk_open(struct disk *disk, const struct disk_options *options, struct error *err);
 
 /*
- * Drain, and go on with another file (or with the same one, whose size may have changed). After an
- * error the disk is what it was before. Errors: those of disk_open().
+ * Drain, and go on with another file; the engine, its thread and all that isn't the path stay. If
+ * it's the same file it stays open, and only its size is looked at. After an error the disk is what
+ * it was before. Errors: those of disk_open() but pthread_create(3)'s, those of fdatasync(2) on the
+ * old file, -EINVAL for a size of the same one that its direct I/O can't have.
  */
 int disk_reopen(struct disk *disk, const struct disk_options *options, struct error *err);
-
-/*
- * See how big the file is now. After an error the disk is what it was. Errors: those of fstat(2),
- * -EINVAL for a size that no disk, or with direct I/O not this one, can have.
- */
-int disk_look_again(struct disk *disk, const struct disk_options *options, struct error *err);
 
 /* Drain and release everything; harmless after a failed open and when repeated. */
 void disk_close(struct disk *disk);

@@ -20,7 +20,7 @@
 #define INLINE_MAX (128u * 1024)
 
 struct disk_async {
-	io_context_t aio;	  /* NULL without direct I/O */
+	io_context_t aio;	  /* NULL: there was no direct I/O yet */
 	bool nowait_write;	  /* buffered writes may try RWF_NOWAIT */
 	struct disk_list pending; /* submitted, not started */
 	unsigned int n_pending, n_running;
@@ -78,8 +78,11 @@ static int setup_aio(struct disk_async *async, struct error *err)
 		rc = io_setup(events, &async->aio);
 		if (rc == 0 && aio_ring_is_known(async->aio))
 			return 0;
-		if (rc == 0)
+		if (rc == 0) {
+			io_destroy(async->aio);
+			async->aio = NULL;
 			return error_set(err, ENOTSUP, "io_setup: a ring of a kind that isn't known");
+		}
 		if (rc != -EAGAIN)
 			return error_sys(err, -rc, "io_setup");
 	}
@@ -107,6 +110,21 @@ int disk_async_open(struct disk *disk, const struct disk_options *options, struc
 	if (!async->helper)
 		return -ENOMEM;
 	return options->start_thread ? disk_helper_start(async->helper, err) : 0;
+}
+
+int disk_async_prepare(struct disk *disk, bool direct, struct error *err)
+{
+	struct disk_async *async = disk->async;
+
+	if (direct && !async->aio) {
+		int rc = setup_aio(async, err);
+
+		if (rc < 0)
+			return rc;
+		disk_helper_use(async->helper, async->aio);
+	}
+	async->nowait_write = true;
+	return 0;
 }
 
 void disk_async_close(struct disk *disk)

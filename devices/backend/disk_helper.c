@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The thread of a disk that may block. It takes requests in order, one at a time; it touches no
- * field of the disk that changes after disk_open(), except for the bounce buffer, which is its own.
+ * The thread of a disk that may block. It takes requests in order, one at a time, and touches the
+ * disk only while it has one: in between, the disk may get another file. The bounce buffer is its
+ * own.
  */
 #include <errno.h>
 #include <pthread.h>
@@ -16,6 +17,7 @@
 
 struct disk_helper {
 	struct disk *disk;
+	int event_fd; /* the disk's */
 	io_context_t aio;
 	struct thread thread;
 	bool refused; /* there's no thread to be had: requests are done in place */
@@ -47,7 +49,7 @@ static void put_done(struct disk_helper *helper, struct disk_request *request)
 	pthread_mutex_lock(&helper->lock);
 	disk_list_append(&helper->done, request);
 	pthread_mutex_unlock(&helper->lock);
-	disk_event_raise(helper->disk->event_fd);
+	disk_event_raise(helper->event_fd);
 }
 
 static void helper_main(void *owner, const struct error *unruled)
@@ -86,6 +88,7 @@ struct disk_helper *disk_helper_new(struct disk *disk, io_context_t aio,
 		return NULL;
 	}
 	helper->disk = disk;
+	helper->event_fd = disk->event_fd;
 	helper->aio = aio;
 	helper->thread = (struct thread){
 		.kind = THREAD_IO, .rules = options->thread_rules, .stack_size = STACK_SIZE,
@@ -111,6 +114,11 @@ void disk_helper_free(struct disk_helper *helper)
 	pthread_cond_destroy(&helper->wake);
 	pthread_mutex_destroy(&helper->lock);
 	free(helper);
+}
+
+void disk_helper_use(struct disk_helper *helper, io_context_t aio)
+{
+	helper->aio = aio;
 }
 
 int disk_helper_start(struct disk_helper *helper, struct error *err)

@@ -15,6 +15,11 @@ bool disk_is_aligned(const struct disk *disk, const struct disk_request *request
 
 /* disk_async.c */
 int disk_async_open(struct disk *disk, const struct disk_options *options, struct error *err);
+/*
+ * For a file that has direct I/O or not; nothing is in flight. What direct I/O needs stays once
+ * it's there. After an error all is as it was. Errors: those of io_setup(2).
+ */
+int disk_async_prepare(struct disk *disk, bool direct, struct error *err);
 void disk_async_close(struct disk *disk);
 void disk_async_submit(struct disk *disk, struct disk_request *request);
 void disk_async_start(struct disk *disk);
@@ -32,6 +37,8 @@ struct disk_helper *disk_helper_new(struct disk *disk, io_context_t aio,
 				    const struct disk_options *options, struct error *err);
 /* Only with nothing in flight. */
 void disk_helper_free(struct disk_helper *helper);
+/* Another context, with nothing in flight. */
+void disk_helper_use(struct disk_helper *helper, io_context_t aio);
 /* Start the thread now. Errors: those of pthread_create(3). */
 int disk_helper_start(struct disk_helper *helper, struct error *err);
 /*

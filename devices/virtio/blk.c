@@ -337,24 +337,7 @@ int virtio_blk_change_path(struct virtio_device *dev, const char *path, struct e
 		virtio_device_kick(dev, 0);
 	if (rc == 0) {
 		blk->config.capacity = blk->disk.size / DISK_SECTOR_SIZE;
-		virtio_device_signal_config(dev);
-	} else {
-		error_wrap(err, "drive \"%s\"", dev->id);
-	}
-	pthread_mutex_unlock(&dev->lock);
-	return rc;
-}
-
-int virtio_blk_look_again(struct virtio_device *dev, const char *path, struct error *err)
-{
-	struct virtio_blk *blk = to_blk(dev);
-	struct disk_options options = disk_options(blk, path);
-	int rc;
-
-	pthread_mutex_lock(&dev->lock);
-	rc = disk_look_again(&blk->disk, &options, err);
-	if (rc == 0) {
-		blk->config.capacity = blk->disk.size / DISK_SECTOR_SIZE;
+		blk->error_logged = false; /* what the old image had is over */
 		virtio_device_signal_config(dev);
 	} else {
 		error_wrap(err, "drive \"%s\"", dev->id);

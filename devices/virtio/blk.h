@@ -46,15 +46,9 @@ int virtio_blk_create(const struct virtio_blk_options *options, struct guest_mem
 /*
  * Put another image into the drive, or see how big the same one is now; the driver is told. Requests
  * in flight are completed before. read_only and engine stay. After an error the drive is what it
- * was. Errors: those of disk_open(). On the event loop's thread.
+ * was. Errors: those of disk_reopen(). On the event loop's thread.
  */
 int virtio_blk_change_path(struct virtio_device *dev, const char *path, struct error *err);
-
-/*
- * See how big the image is now, without opening it again, and tell the driver. path names it in errors.
- * After one the drive is what it was. Errors: those of disk_look_again(). On the event loop's thread.
- */
-int virtio_blk_look_again(struct virtio_device *dev, const char *path, struct error *err);
 
 /*
  * Change what is given of the limits. Each request is an operation; bytes are those that it has the

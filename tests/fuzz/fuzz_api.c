@@ -47,7 +47,7 @@ static int limit_drive(void *context, const char *id, const struct config_rate_l
 	return when_started(context, err);
 }
 
-static int look_at_drive(void *context, const char *id, const char *path, struct error *err)
+static int change_drive(void *context, const char *id, const char *path, struct error *err)
 {
 	must(*id && *path);
 	return when_started(context, err);
@@ -84,7 +84,7 @@ static const struct api_actions actions = {
 	.flush_metrics = when_started,
 	.ctrl_alt_del = when_started,
 	.limit_drive = limit_drive,
-	.look_at_drive = look_at_drive,
+	.change_drive = change_drive,
 	.limit_net = limit_net,
 	.open_log = open_log,
 	.open_metrics = open_metrics,

@@ -215,6 +215,12 @@ AFTER = [
     ("PATCH", "/drives/a", {"drive_id": "a", "rate_limiter": {}}, 'drive: there is none with the drive_id "a"'),
     ("PATCH", "/drives/b", {"drive_id": "a", "rate_limiter": {}}, 'drive: drive_id: "a" is not the "b" of the path'),
     ("PATCH", "/drives/a", drive(), 'drive: unknown key "is_root_device"'),
+    ("PATCH", "/drives/a", {"path_on_host": "/dev/null"}, 'drive: missing key "drive_id"'),
+    ("PATCH", "/drives/a", {"drive_id": "a", "path_on_host": ""}, "drive: path_on_host: is empty"),
+    ("PATCH", "/drives/a", {"drive_id": "a", "path_on_host": "/nope"}, 'drive: there is none with the drive_id "a"'),
+    *[("PATCH", "/drives/a", {"drive_id": "a", "path_on_host": value},
+       f"drive: path_on_host: expected a string, got {kind}")
+      for value, kind in ((1, "an integer"), ({}, "an object"), ([], "an array"), (True, "true"))],
     ("PATCH", "/network-interfaces/a", {"iface_id": "a"}, "network-interface: names nothing to change"),
     ("PATCH", "/network-interfaces/a", {"iface_id": "a", "rx_rate_limiter": {}},
      'network-interface: there is none with the iface_id "a"'),
@@ -234,3 +240,20 @@ MISSING = {
     "snapshots are": [("PUT", "/snapshot/create"), ("PUT", "/snapshot/load")],
     "removing devices is": [("DELETE", "/drives/a"), ("DELETE", "/network-interfaces/a"), ("DELETE", "/pmem/a")],
 }
+
+# Images that a running drive "d", writable, can't have: (path below a directory that has them, why).
+NO_IMAGES = [
+    ("none", 'open "{}": No such file or directory'),
+    ("none/at/all", 'open "{}": No such file or directory'),
+    ("small/file", 'open "{}": Not a directory'),
+    ("directory", '"{}" is a directory, not a disk image or block device'),
+    ("fifo", '"{}" is a FIFO, not a disk image or block device'),
+    ("socket", '"{}" is a socket, not a disk image or block device'),
+    ("device", '"{}" is a character device, not a disk image or block device'),
+    ("loop", 'open "{}": Too many levels of symbolic links'),
+    ("empty", '"{}" is empty'),
+    ("small", '"{}" is smaller than one sector (512 bytes)'),
+    ("program", 'open "{}" for writing: Text file busy'),
+    ("used", '"{}" is in use by another microVM'),
+    ("n" * 300, 'open "{}": File name too long'),
+]

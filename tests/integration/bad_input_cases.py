@@ -367,8 +367,8 @@ CASES = [
     *(Case(f"seccomp filter: {path}", exactly(f'seccomp filter "{path}": {why}'), config=base_config(),
            more=["--seccomp-filter", path])
       for path, why in [("none/f", "open: No such file or directory"),
-                        ("directory", "not a regular file of 1 to 24640 bytes"),
-                        ("empty", "not a regular file of 1 to 24640 bytes"),
+                        ("directory", "not a regular file of 1 to 32848 bytes"),
+                        ("empty", "not a regular file of 1 to 32848 bytes"),
                         ("kernel.elf", "not made by mote-seccomp-compile --binary")]),
     # Inherited file descriptors.
     Case("config not inherited", exactly(f'config "/dev/fd/7": open: {NOT_INHERITED}'),

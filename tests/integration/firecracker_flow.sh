@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
 # firecracker_flow.sh SOCKET FILES VSOCK: the life of a microVM as Firecracker's guides tell it, a curl a step.
-# FILES: where the monitor finds kernel, root, disk, exercise; VSOCK: where we find its vsock. The guest has a
+# FILES: where the monitor finds kernel, root, disk, disk2, exercise; VSOCK: where we find its vsock. The guest has a
 # tap "mtflow0", and runs `exercise vsock 52`. Ends at the first answer that is not the expected one.
 set -euo pipefail
 socket=$1 files=$2 vsock=$3 calls=0
@@ -139,14 +139,16 @@ call 200 GET /
 has '"state":"Running"'
 echo_by_vsock 'after the pause'
 
-# Limits, and a drive whose file has changed.
+# Limits, and another image for a drive.
 call 204 PATCH /drives/scratch '{"drive_id": "scratch", "rate_limiter": {"bandwidth": {"size": 1048576, "refill_time": 100}}}'
 call 204 PATCH /network-interfaces/eth0 '{"iface_id": "eth0", "rx_rate_limiter": {"bandwidth": {"size": 1048576, "refill_time": 100}},
 	"tx_rate_limiter": {"ops": {"size": 1000, "refill_time": 100}}}'
 call 204 PATCH /drives/scratch '{"drive_id": "scratch", "path_on_host": "'"$files"'/disk"}'
+call 400 PATCH /drives/scratch '{"drive_id": "scratch", "path_on_host": "'"$files"'/disk3"}'
+call 204 PATCH /drives/scratch '{"drive_id": "scratch", "path_on_host": "'"$files"'/disk2"}'
 call 400 PATCH /drives/nope '{"drive_id": "nope", "path_on_host": "'"$files"'/disk"}'
 call 200 GET /vm/config
-has '"bandwidth":{"size":1048576'
+has '"bandwidth":{"size":1048576' '"path_on_host":"'"$files"'/disk2"'
 
 # Metadata while it runs; metrics; the end.
 call 204 PUT /mmds '{"latest": {"meta-data": {"ami-id": "ami-87654321"}}}'

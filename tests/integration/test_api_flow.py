@@ -11,7 +11,7 @@ import pytest
 import metrics_table
 from conftest import BUILD, KERNEL, ROOT, TIMEOUT, sh
 from jailing import GID, UID, world
-from test_api import Monitor, monitor
+from test_api import Monitor, monitor, read_until
 
 assert monitor and world    # fixtures
 
@@ -21,6 +21,8 @@ mount -t devtmpfs d /dev; mount -t tmpfs t /tmp; cat /dev/vdc >/tmp/exercise; ch
 ip addr add 169.254.0.2/16 dev eth0; ip link set eth0 up
 echo "<$(wget -q -O - http://169.254.169.254/latest/meta-data/ami-id)>"
 /tmp/exercise vsock 52 &
+mount -t sysfs s /sys
+(while [ $(cat /sys/block/vdb/size) = 2048 ]; do sleep 1; done; echo "<$(head -c 12 /dev/vdb)>"; sleep 1000) &
 """
 
 
@@ -36,9 +38,10 @@ def provide(directory):
     shutil.copy(KERNEL, directory / "kernel")
     shutil.copy(ROOT, directory / "root")
     (directory / "disk").write_bytes(bytes(1 << 20))
+    (directory / "disk2").write_bytes(b"second image".ljust(3 << 20))
     program = (BUILD / "guests/exercise").read_bytes()
     (directory / "exercise").write_bytes(program + bytes(-len(program) % 4096))
-    for name in ("kernel", "root", "disk", "exercise"):
+    for name in ("kernel", "root", "disk", "disk2", "exercise"):
         os.chown(directory / name, UID, GID)
 
 
@@ -55,8 +58,9 @@ def flow(vmm, files, vsock):
         vmm.process.kill()
     assert result.returncode == 0, (result.stderr, vmm.process.communicate())
     assert int(result.stdout.split()[0]) >= 60
+    said = read_until(vmm.process.stdout, b"<second image>")
     out, err = vmm.end(stdin=b"poweroff -f\n")
-    assert b"<ami-12345678>" in out and err == b""
+    assert b"<ami-12345678>" in said + out and err == b""
 
 
 def test_the_flow(monitor, tap, tmp_path):

@@ -72,7 +72,7 @@ def system_calls():
     for kind, rules in policies.load().items():
         calls = {rule.call for rule in rules}
         whole = {rule.call for rule in rules if not rule.args}
-        counts[f"system calls, thread {kind}"] = (
+        counts[f"system calls, {'' if kind == 'vmm-api' else 'thread '}{kind}"] = (
             "ok", f"{len(calls - whole)} of them only with certain arguments", len(calls))
     return counts
 

@@ -31,8 +31,8 @@ struct attack {
 	bool needs_kvm; /* unless a filter is there, which doesn't look at the descriptor */
 };
 
-extern const struct attack file_attacks[], process_attacks[], memory_attacks[], kernel_attacks[],
-	network_attacks[];
+extern const struct attack file_attacks[], image_attacks[], process_attacks[], memory_attacks[],
+	kernel_attacks[], network_attacks[];
 
 /* Whether one of all descriptors lets it. */
 static inline long of_any_fd(long (*try)(int fd))

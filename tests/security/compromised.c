@@ -6,9 +6,10 @@
  *	compromised --list
  *	compromised [the jailer's arguments] KIND PID SECRET ABSTRACT PORT
  *
- * KIND is vmm, vcpu or io, or jail, without any filter, as with mote-vmm --no-seccomp; the others are
- * struct target's. TAP, each attempt a line: "ok - refused: NAME (how)", "not ok - got through: NAME".
- * Before these "# fd N FLAGS MODE DEVICE INODE" for each descriptor.
+ * KIND is vmm, vcpu or io; vmm-api, the event loop of a monitor with an API; or jail, without any
+ * filter, as with mote-vmm --no-seccomp. The others are struct target's. TAP, each attempt a line:
+ * "ok - refused: NAME (how)", "not ok - got through: NAME". Before these
+ * "# fd N FLAGS MODE DEVICE INODE" for each descriptor.
  */
 #include <fcntl.h>
 #include <linux/kvm.h>
@@ -25,7 +26,8 @@
 #include "vmm/util.h"
 
 static const struct attack *const groups[] = {
-	file_attacks, process_attacks, memory_attacks, kernel_attacks, network_attacks,
+	file_attacks,	image_attacks,	process_attacks,
+	memory_attacks, kernel_attacks, network_attacks,
 };
 
 /* Of the one thread that attacks. */
@@ -126,29 +128,30 @@ static void open_kvm(void)
 
 static int run(const char *kind_name)
 {
-	static const char *const kinds[] = {
-		[THREAD_VMM] = "vmm", [THREAD_VCPU] = "vcpu", [THREAD_IO] = "io", [THREAD_KINDS] = "jail",
-	};
 	struct thread thread = { .main = attack_all, .name = "attacker" };
 	const struct thread_rules rules = { sandbox_apply, &state.sandbox };
 	struct error err = { 0 };
+	unsigned int filter = 0;
 
-	for (thread.kind = 0; strcmp(kinds[thread.kind], kind_name) != 0; thread.kind++)
-		if (thread.kind == THREAD_KINDS)
-			return 2;
-	if (thread.kind == THREAD_KINDS) {
+	if (strcmp(kind_name, "jail") == 0) {
 		attack_all(NULL, NULL);
 		return 0;
 	}
+	while (filter < FILTERS && strcmp(sandbox_filter_name(filter), kind_name) != 0)
+		filter++;
+	if (filter == FILTERS)
+		return 2;
 	state.target.filtered = true;
 	sandbox_init(&state.sandbox);
+	state.sandbox.has_api = filter == FILTER_VMM_API;
 	if (sandbox_enter(&err) < 0)
 		return 3;
-	if (thread.kind == THREAD_VMM) {
+	if (filter == THREAD_VMM || filter == FILTER_VMM_API) {
 		attack_all(NULL, sandbox_apply(&state.sandbox, THREAD_VMM, &err) < 0 ? &err : NULL);
 		return 0;
 	}
 	/* The others are under their filter while the event loop is under its own. */
+	thread.kind = filter;
 	thread.rules = &rules;
 	if (thread_start(&thread, &err) < 0 || sandbox_apply(&state.sandbox, THREAD_VMM, &err) < 0)
 		return 3;

@@ -28,6 +28,7 @@ class Traced:
 
     def __init__(self, directory, name, command, **options):
         self.trace = directory / f"{name}.strace"
+        self.api = "--api-sock" in command
         options = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **options}
         self.process = subprocess.Popen(
             ["strace", "-D", "-f", "-Y", "-q", "-e", "raw=all", "-o", str(self.trace), "--",
@@ -42,7 +43,7 @@ class Traced:
         return out, err
 
     def recording(self):
-        return policy_files.parse(self.trace.read_text())
+        return policy_files.parse(self.trace.read_text(), self.api)
 
 
 def vmm_command(directory, name, conf, *arguments, variant="mote-vmm"):
@@ -337,21 +338,43 @@ def listens(path):
         return s.connect_ex(str(path)) == 0
 
 
-def by_api(directory, variant, disks):
-    """Everything after the start: calls, a broken one, a client that leaves, pause and resume."""
+def swap_images(patch, disks, root, inherited):
+    """Of each kind that there is, read-only and writable, by path and inherited."""
+    maximum = Path("/proc/sys/fs/aio-max-nr")
+    usual = maximum.read_text()
+    try:
+        maximum.write_text(Path("/proc/sys/fs/aio-nr").read_text())
+        patch("swap", disks["fat"], answer="400")
+    finally:
+        maximum.write_text(usual)
+    patch("swap", disks["fat"])
+    patch("loop", disks["buffered"])
+    patch("swap", disks["loop"])
+    patch("ro", "/dev/fd/1")
+    patch("swap", f"/dev/fd/{inherited}")
+    patch("ro", root)
+    patch("swap", "/none", answer="400")
+
+
+def by_api(directory, variant, disks, root):
+    """Everything after the start: calls, a broken one, a client that leaves, pause and resume, other images."""
     path = directory / "api.socket"
-    traced = Traced(directory, "api", [BUILD / variant, "--api-sock", path, "--log-path", directory / "api.log",
-                                       "--level", "Info"])
+    for name in ("a", "b"):
+        (directory / f"api-{name}").write_bytes(bytes(1 << 20))
+    with open(directory / "api-a", "r+b") as first, open(directory / "api-b", "r+b") as second:
+        traced = Traced(directory, "api", [BUILD / variant, "--api-sock", path, "--log-path", directory / "api.log",
+                                           "--level", "Info"], stdout=first, pass_fds=[second.fileno()])
+        inherited = second.fileno()
     wait_for(lambda: listens(path), what="the API's socket")
 
-    def say(request, answer):
+    def say(request, answer, closes=False):
         with socket.socket(socket.AF_UNIX) as s:
             s.settimeout(TIMEOUT)
             s.connect(str(path))
             s.sendall(request.encode())
             got = s.recv(65536)
             assert got.startswith(f"HTTP/1.1 {answer}".encode()), got
-            while got and answer.startswith("4"):
+            while got and closes:
                 got = s.recv(65536)
 
     def put(target, body, method="PUT", answer="204"):
@@ -362,16 +385,20 @@ def by_api(directory, variant, disks):
     put("/metrics", {"metrics_path": str(directory / "api.metrics")})
     for name in ("loop", "file"):
         put(f"/drives/{name}", {"drive_id": name, "path_on_host": str(disks[name]), "is_root_device": False})
+    put("/drives/swap", drive("swap", disks["buffered"], "Async"))
+    put("/drives/ro", drive("ro", root, "Sync", is_read_only=True))
     put("/actions", {"action_type": "InstanceStart"})
     for name in ("loop", "file"):
         put(f"/drives/{name}", {"drive_id": name, "path_on_host": str(disks[name]),
                                 "rate_limiter": {"ops": {"size": 1, "refill_time": 100}}}, "PATCH")
+    swap_images(lambda name, image, answer="204": put(
+        f"/drives/{name}", {"drive_id": name, "path_on_host": str(image)}, "PATCH", answer), disks, root, inherited)
     put("/vm", {"state": "Paused"}, "PATCH")
     put("/vm", {"state": "Resumed"}, "PATCH")
     put("/actions", {"action_type": "FlushMetrics"})
     put("/actions", {"action_type": "SendCtrlAltDel"})
     say("GET /vm/config HTTP/1.1\r\n\r\n", "200")
-    say("nonsense\r\n\r\n", "400 Bad Request")
+    say("nonsense\r\n\r\n", "400 Bad Request", closes=True)
     traced.process.send_signal(signal.SIGTERM)
     traced.end(status=143)
     assert not path.exists()
@@ -429,7 +456,7 @@ def all_of_them(directory, variant, root, disks, tap):
         (disk_reset_in_flight, disks),
         (disk_broken_by_its_guest, disks),
         (kvm_failure,),
-        (by_api, disks),
+        (by_api, disks, root),
         (on_a_terminal, disks, None, signal.SIGTERM, 143),
         (on_a_terminal, disks, "vcpu 0", signal.SIGSEGV, 150),
         (on_a_terminal, disks, "disk d", signal.SIGSEGV, 150),

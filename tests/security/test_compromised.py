@@ -121,6 +121,11 @@ FOR_THE_JAIL = {"vmm": {"find out whether a host file exists", "remove /dev/kvm"
                         "connect to an abstract Unix socket", "connect to a Unix socket by its path",
                         "connect to the system's Unix sockets"},
                 "vcpu": set(), "io": set()}
+# With an API it looks at files and opens them; what it can't name isn't there.
+FOR_THE_JAIL["vmm-api"] = FOR_THE_JAIL["vmm"] | {
+    "open a host file as an image", "open a host file as an image, by a relative path",
+    "open a host file as an image, through /proc", "open a file of the system as an image",
+    "open a file of /proc or /sys as an image", "open a device as an image", "find out what an image would be"}
 # The processor refuses before the filter is asked where the kernel has no 32-bit entry.
 BY_THE_PROCESSOR = {"int 0x80: getpid", "int 0x80: open", "vsyscall: time"}
 
@@ -136,7 +141,7 @@ def attacked(request):
     target.close()
 
 
-@pytest.fixture(scope="module", params=["jail", "vmm", "vcpu", "io"])
+@pytest.fixture(scope="module", params=["jail", "vmm", "vmm-api", "vcpu", "io"])
 def outcome(request, attacked):
     """(kind, whether rootless, what was said)"""
     return request.param, attacked.rootless, attacked.attack(request.param)

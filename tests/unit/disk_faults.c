@@ -194,6 +194,10 @@ int __wrap_fallocate64(int fd, int mode, off_t offset, off_t len)
 int __wrap_fdatasync(int fd)
 {
 	disk_faults.flushes++;
+	if (disk_faults.no_fdatasync) {
+		errno = disk_faults.no_fdatasync;
+		return -1;
+	}
 	return __real_fdatasync(fd);
 }
 

@@ -23,6 +23,7 @@ struct disk_faults {
 	int interrupted;	/* each n-th preadv, pwritev2 and fallocate ends with EINTR */
 	_Atomic bool hold;	/* preadv and pwritev2 wait until it is false (at most 10 s) */
 	int no_fallocate;	/* fallocate fails with this errno */
+	int no_fdatasync;	/* and fdatasync with this one */
 	unsigned int dio_align; /* what statx says of STATX_DIOALIGN, if not 0 */
 	bool no_dioalign;	/* statx doesn't know STATX_DIOALIGN */
 	bool no_thread;		/* pthread_create: EAGAIN */

@@ -80,7 +80,7 @@ static int limit_drive(void *context, const char *id, const struct config_rate_l
 	return did(context, what, err);
 }
 
-static int look_at_drive(void *context, const char *id, const char *path, struct error *err)
+static int change_drive(void *context, const char *id, const char *path, struct error *err)
 {
 	char what[64];
 
@@ -118,7 +118,7 @@ static const struct api_actions actions = {
 	.flush_metrics = flush,
 	.ctrl_alt_del = ctrl_alt_del,
 	.limit_drive = limit_drive,
-	.look_at_drive = look_at_drive,
+	.change_drive = change_drive,
 	.limit_net = limit_net,
 	.open_log = open_log,
 	.open_metrics = open_metrics,
@@ -501,8 +501,12 @@ static void limits_can_change(void **state)
 		"drive: there is none with the drive_id \\\"b\\\"");
 	refused(&f, "PATCH /drives/a {\"drive_id\": \"a\", \"is_read_only\": true}",
 		"drive: unknown key \\\"is_read_only\\\"");
-	refused(&f, "PATCH /drives/a {\"drive_id\": \"a\", \"path_on_host\": \"/dev/zero\"}",
-		"drive: path_on_host: another image is not supported by this version yet");
+	refused(&f, "PATCH /drives/a {\"path_on_host\": \"/dev/null\"}",
+		"drive: missing key \\\"drive_id\\\"");
+	refused(&f, "PATCH /drives/a {\"drive_id\": \"a\", \"path_on_host\": \"\"}",
+		"drive: path_on_host: is empty");
+	refused(&f, "PATCH /drives/a {\"drive_id\": \"a\", \"path_on_host\": {}}",
+		"drive: path_on_host: expected a string, got an object");
 	refused(&f, "PATCH /network-interfaces/x {\"iface_id\": \"x\"}",
 		"network-interface: names nothing to change");
 	refused(&f, "PATCH /network-interfaces/y {\"iface_id\": \"y\", \"rx_rate_limiter\": {}}",
@@ -517,6 +521,17 @@ static void limits_can_change(void **state)
 	f.done[0] = 0;
 	done(&f, "PATCH /drives/a {\"drive_id\": \"a\", \"path_on_host\": \"/dev/null\"}");
 	assert_string_equal(f.done, "a=/dev/null a:00 ");
+	f.done[0] = 0;
+	f.fails = true;
+	refused(&f, "PATCH /drives/a {\"drive_id\": \"a\", \"path_on_host\": \"/other\"}",
+		"a=/other: failed");
+	assert_string_equal(f.config.drives[0].path_on_host, "/dev/null");
+	f.fails = false;
+	f.done[0] = 0;
+	done(&f, "PATCH /drives/a {\"drive_id\": \"a\", \"path_on_host\": \"/other\", "
+		 "\"rate_limiter\": {\"bandwidth\": {\"size\": 3, \"refill_time\": 4}}}");
+	assert_string_equal(f.done, "a=/other a:10 ");
+	assert_string_equal(f.config.drives[0].path_on_host, "/other");
 	assert_int_equal(f.config.drives[0].rate_limiter.ops.size, 1);
 	assert_int_equal(f.config.drives[0].rate_limiter.bandwidth.refill_time_ms, 4);
 	assert_int_equal(f.config.nets[0].tx_rate_limiter.ops.size, 5);

@@ -114,12 +114,13 @@ static void many_arguments(void **state)
 	expect(insns, n, 1024, 0);
 }
 
-static void threads_have_names(void **state)
+static void filters_have_names(void **state)
 {
 	(void)state;
-	assert_string_equal(sandbox_thread_name(THREAD_VMM), "vmm");
-	assert_string_equal(sandbox_thread_name(THREAD_VCPU), "vcpu");
-	assert_string_equal(sandbox_thread_name(THREAD_IO), "io");
+	assert_string_equal(sandbox_filter_name(THREAD_VMM), "vmm");
+	assert_string_equal(sandbox_filter_name(THREAD_VCPU), "vcpu");
+	assert_string_equal(sandbox_filter_name(THREAD_IO), "io");
+	assert_string_equal(sandbox_filter_name(FILTER_VMM_API), "vmm-api");
 }
 
 int main(void)
@@ -130,7 +131,7 @@ int main(void)
 		cmocka_unit_test(other_architectures_do_not_count),
 		cmocka_unit_test(by_argument),
 		cmocka_unit_test(many_arguments),
-		cmocka_unit_test(threads_have_names),
+		cmocka_unit_test(filters_have_names),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

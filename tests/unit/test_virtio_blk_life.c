@@ -269,7 +269,7 @@ static void file_can_be_changed(void **state)
 
 		/* The same file by its descriptor: grown, then of no size, then as before. */
 		assert_int_equal(truncate(rig.path, BLK_SECTORS * 1536), 0);
-		assert_int_equal(virtio_blk_look_again(rig.drv.device, rig.path, &err), 0);
+		assert_int_equal(virtio_blk_change_path(rig.drv.device, rig.path, &err), 0);
 		assert_int_equal(driver_ack_interrupts(&rig.drv), 2);
 		driver_read_config(&rig.drv, 0, &config, sizeof(config));
 		assert_int_equal(config.capacity, 3 * BLK_SECTORS);
@@ -277,13 +277,13 @@ static void file_can_be_changed(void **state)
 				 VIRTIO_BLK_S_OK);
 		driver_ack_interrupts(&rig.drv);
 		assert_int_equal(truncate(rig.path, 0), 0);
-		assert_int_equal(virtio_blk_look_again(rig.drv.device, rig.path, &err), -EINVAL);
+		assert_int_equal(virtio_blk_change_path(rig.drv.device, rig.path, &err), -EINVAL);
 		snprintf(message, sizeof(message), "drive \"rootfs\": \"%s\" is empty", rig.path);
 		assert_string_equal(err.message, message);
 		driver_read_config(&rig.drv, 0, &config, sizeof(config));
 		assert_int_equal(config.capacity, 3 * BLK_SECTORS);
 		assert_int_equal(truncate(rig.path, BLK_SECTORS * 512), 0);
-		assert_int_equal(virtio_blk_look_again(rig.drv.device, rig.path, &err), 0);
+		assert_int_equal(virtio_blk_change_path(rig.drv.device, rig.path, &err), 0);
 		assert_int_equal(blk_do(&rig, VIRTIO_BLK_T_IN, BLK_SECTORS, 512), VIRTIO_BLK_S_IOERR);
 		driver_interrupts(&rig.drv);
 		driver_ack_interrupts(&rig.drv);
@@ -314,7 +314,11 @@ static void file_can_be_changed(void **state)
 		/* Another file. */
 		driver_teardown(&other.drv);
 		other.file[5 * 512] = 99;
+		driver_ack_interrupts(&rig.drv);
 		assert_int_equal(virtio_blk_change_path(rig.drv.device, other.path, &err), 0);
+		assert_int_equal(driver_ack_interrupts(&rig.drv), 2);
+		driver_read_config(&rig.drv, 0, &config, sizeof(config));
+		assert_int_equal(config.capacity, BLK_SECTORS);
 		assert_int_equal(blk_do(&rig, VIRTIO_BLK_T_IN, 5, 512), VIRTIO_BLK_S_OK);
 		assert_int_equal(blk_data(&rig)[0], 99);
 		assert_int_equal(blk_do(&rig, VIRTIO_BLK_T_IN, BLK_SECTORS, 512),

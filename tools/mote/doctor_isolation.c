@@ -19,12 +19,13 @@ static void count_system_calls(struct report *r)
 	struct sandbox sandbox;
 
 	sandbox_init(&sandbox);
-	for (enum thread_kind kind = 0; kind < THREAD_KINDS; kind++) {
+	for (unsigned int filter = 0; filter < FILTERS; filter++) {
 		struct sandbox_count count;
 		char check[40];
 
-		sandbox_count(&sandbox.programs[kind], &count);
-		snprintf(check, sizeof(check), "system calls, thread %s", sandbox_thread_name(kind));
+		sandbox_count(&sandbox.programs[filter], &count);
+		snprintf(check, sizeof(check), "system calls, %s%s",
+			 filter == FILTER_VMM_API ? "" : "thread ", sandbox_filter_name(filter));
 		report_count(r, GOOD, check, count.allowed, "%u of them only with certain arguments",
 			     count.conditional);
 	}

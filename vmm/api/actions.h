@@ -23,8 +23,8 @@ struct api_actions {
 	/* What is set of the limits of a device that is there; the rest stays. */
 	int (*limit_drive)(void *context, const char *id, const struct config_rate_limiter *limits,
 			   struct error *err);
-	/* Its image may have another size now. path: its name, for errors. */
-	int (*look_at_drive)(void *context, const char *id, const char *path, struct error *err);
+	/* Another image for a drive that is there, or the same one, which may have another size now. */
+	int (*change_drive)(void *context, const char *id, const char *path, struct error *err);
 	int (*limit_net)(void *context, const char *id, const struct config_rate_limiter *rx,
 			 const struct config_rate_limiter *tx, struct error *err);
 	/* The device that the config has, once it runs; NULL without one. */

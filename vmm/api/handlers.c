@@ -143,25 +143,24 @@ int api_put_net(struct api *api, const char *id, json_t *body, UNUSED json_t **o
 	return rc;
 }
 
-static int patch_drive(struct api *api, const char *id, const struct config_drive *patch,
+/* What of patch has taken effect is the config's. */
+static int patch_drive(struct api *api, const char *id, struct config_drive *patch,
 		       struct error *err)
 {
 	struct config_drive *drive = config_find_drive(api->config, id);
 
 	if (!drive)
 		return error_set(err, ENOENT, "drive: there is none with the drive_id \"%s\"", id);
-	/* The filter of the thread that a guest may have broken lets it open no file. */
-	if (patch->path_on_host && strcmp(patch->path_on_host, drive->path_on_host) != 0)
-		return error_set(
-			err, EOPNOTSUPP,
-			"drive: path_on_host: another image is not supported by this version yet");
 	int rc = 0;
 
 	if (patch->path_on_host)
-		rc = api->actions->look_at_drive(api->context, id, drive->path_on_host, err);
+		rc = api->actions->change_drive(api->context, id, patch->path_on_host, err);
+	if (rc == 0 && patch->path_on_host) {
+		free(drive->path_on_host);
+		drive->path_on_host = take_ptr_fn(&patch->path_on_host);
+	}
 	if (rc == 0)
 		rc = api->actions->limit_drive(api->context, id, &patch->rate_limiter, err);
-
 	if (rc == 0)
 		config_update_limiter(&drive->rate_limiter, &patch->rate_limiter);
 	return rc;

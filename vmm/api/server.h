@@ -16,15 +16,17 @@
  * thread, which also makes the VM when InstanceStart comes. A request does what it does before the
  * next one is read, so nothing here has a lock. Making a VM takes some milliseconds, in which no
  * guest waits, since there is none; afterwards nothing that a request does waits for a disk's or a
- * client's pleasure, except pausing, which waits until each vCPU has come out of the guest.
+ * client's pleasure, except pausing, which waits until each vCPU has come out of the guest, and a
+ * drive's PATCH with another image, which waits for what the drive has in flight and unflushed.
  *
- * Confinement. The thread's filter (policy/vmm.json) is installed at the end of InstanceStart, when
- * each vCPU thread is under its own and before one enters the guest; for a config file likewise.
+ * Confinement. The thread's filter (policy/vmm.json and vmm-api.json) is installed at the end of
+ * InstanceStart, when each vCPU thread is under its own and before one enters the guest; for a
+ * config file likewise.
  * Before that there is nothing hostile in the process: who configures a microVM over the socket
  * chooses its files by that, and is trusted with them. What requests need afterwards is in the
- * policy. It opens no file: those that are named were opened by then, so that the thread that a
- * guest may have broken need not. So log, metrics and serial output are fixed when the guest
- * starts, and a drive's PATCH may say that its image has another size, but not name another one.
+ * policy. For a drive's PATCH the thread, which a guest may have broken, opens what is there under a
+ * name, to read or to read and write: it makes, empties and executes no file, and which ones there
+ * are is the jail's business. Log, metrics and serial output are fixed when the guest starts.
  *
  * A client may be slow, stuck or hostile, and neither the guest nor other clients notice: sockets
  * don't block; a client gets one read of API_INPUT_SIZE bytes and at most some API_BURST responses

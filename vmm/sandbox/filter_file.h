@@ -1,15 +1,20 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What mote-seccomp-compile makes of the policies and mote-vmm installs: one BPF program for each
- * kind of thread. As a file (--seccomp-filter) it is a struct filter_file_header and then, for each
- * kind in the order of enum thread_kind, a struct filter_file_section with its instructions.
- * Everything is in the byte order of the machine, which is little-endian on both architectures.
+ * What mote-seccomp-compile makes of the policies and mote-vmm installs: BPF programs, one for each
+ * kind of thread, numbered as in enum thread_kind, and one more for the event loop of a monitor that
+ * has an API. As a file (--seccomp-filter) it is a struct filter_file_header and then, for each
+ * program in that order, a struct filter_file_section with its instructions. Everything is in the byte order of the machine, which is little-endian on both architectures.
  */
 #ifndef MOTE_SANDBOX_FILTER_FILE_H
 #define MOTE_SANDBOX_FILTER_FILE_H
 
 #include <linux/filter.h>
 #include <stdint.h>
+
+#include "vmm/thread.h"
+
+#define FILTER_VMM_API THREAD_KINDS
+#define FILTERS	       (THREAD_KINDS + 1)
 
 #define FILTER_FILE_MAGIC "MOTEBPF1"
 
@@ -29,7 +34,7 @@ struct filter_file_header {
 };
 
 struct filter_file_section {
-	char thread[8]; /* "vmm", "vcpu", "io", filled up with NULs */
+	char thread[8]; /* "vmm", "vcpu", "io", "vmm-api", filled up with NULs */
 	uint32_t n_insns;
 	uint32_t reserved; /* 0 */
 	struct sock_filter insns[];

@@ -13,7 +13,6 @@
 
 #include "seccomp_filters.h"
 #include "vmm/sandbox/arch.h"
-#include "vmm/sandbox/filter_file.h"
 #include "vmm/util.h"
 
 #if defined(__x86_64__)
@@ -24,13 +23,13 @@
 
 #define SI_SECCOMP 1 /* SYS_SECCOMP of <asm-generic/siginfo.h>, which <signal.h> lacks */
 
-static const char *const thread_names[THREAD_KINDS] = {
-	[THREAD_VMM] = "vmm", [THREAD_VCPU] = "vcpu", [THREAD_IO] = "io",
+static const char *const filter_names[FILTERS] = {
+	[THREAD_VMM] = "vmm", [THREAD_VCPU] = "vcpu", [THREAD_IO] = "io", [FILTER_VMM_API] = "vmm-api",
 };
 
-const char *sandbox_thread_name(enum thread_kind kind)
+const char *sandbox_filter_name(unsigned int filter)
 {
-	return thread_names[kind];
+	return filter_names[filter];
 }
 
 void sandbox_init(struct sandbox *sandbox)
@@ -39,6 +38,7 @@ void sandbox_init(struct sandbox *sandbox)
 		[THREAD_VMM] = { filter_vmm, ARRAY_SIZE(filter_vmm) },
 		[THREAD_VCPU] = { filter_vcpu, ARRAY_SIZE(filter_vcpu) },
 		[THREAD_IO] = { filter_io, ARRAY_SIZE(filter_io) },
+		[FILTER_VMM_API] = { filter_vmm_api, ARRAY_SIZE(filter_vmm_api) },
 	} };
 }
 
@@ -52,8 +52,8 @@ void sandbox_release(struct sandbox *sandbox)
 
 #define FILE_MAX                                                                                   \
 	(sizeof(struct filter_file_header) +                                                       \
-	 THREAD_KINDS * (sizeof(struct filter_file_section) +                                      \
-			 FILTER_INSNS_MAX * sizeof(struct sock_filter)))
+	 FILTERS * (sizeof(struct filter_file_section) +                                           \
+		    FILTER_INSNS_MAX * sizeof(struct sock_filter)))
 
 /* All of it, at most FILE_MAX bytes, allocated. */
 static void *read_file(const char *path, size_t *size, struct error *err)
@@ -80,13 +80,13 @@ static void *read_file(const char *path, size_t *size, struct error *err)
 	return take_ptr_fn(&bytes);
 }
 
-static int take_section(struct sandbox *sandbox, enum thread_kind kind, const uint8_t **at,
+static int take_section(struct sandbox *sandbox, unsigned int filter, const uint8_t **at,
 			size_t *left, struct error *err)
 {
 	const struct filter_file_section *section = (const void *)*at;
 	char name[sizeof(section->thread)] = "";
 
-	memcpy(name, thread_names[kind], strlen(thread_names[kind]));
+	memcpy(name, filter_names[filter], strlen(filter_names[filter]));
 	if (*left < sizeof(*section) || memcmp(section->thread, name, sizeof(name)) != 0)
 		return error_set(err, EINVAL, "the filter of \"%s\" isn't where it should be", name);
 	*left -= sizeof(*section);
@@ -95,7 +95,7 @@ static int take_section(struct sandbox *sandbox, enum thread_kind kind, const ui
 		return error_set(err, EINVAL, "the filter of \"%s\" has %u instructions, not 1 to %u",
 				 name, section->n_insns,
 				 (unsigned int)(*left / sizeof(section->insns[0])));
-	sandbox->programs[kind] = (struct sandbox_program){ section->insns, section->n_insns };
+	sandbox->programs[filter] = (struct sandbox_program){ section->insns, section->n_insns };
 	*left -= section->n_insns * sizeof(section->insns[0]);
 	*at = (const uint8_t *)(section->insns + section->n_insns);
 	return 0;
@@ -109,13 +109,13 @@ static int take_file(struct sandbox *sandbox, const uint8_t *bytes, size_t left,
 		return error_set(err, EINVAL, "not made by mote-seccomp-compile --binary");
 	if (header->arch != SANDBOX_ARCH)
 		return error_set(err, EINVAL, "for architecture 0x%x, not 0x%x", header->arch, SANDBOX_ARCH);
-	if (header->n_sections != THREAD_KINDS)
+	if (header->n_sections != FILTERS)
 		return error_set(err, EINVAL, "%u filters instead of %d", header->n_sections,
-				 THREAD_KINDS);
+				 FILTERS);
 	bytes += sizeof(*header);
 	left -= sizeof(*header);
-	for (unsigned int kind = 0; kind < THREAD_KINDS; kind++) {
-		int rc = take_section(sandbox, kind, &bytes, &left, err);
+	for (unsigned int filter = 0; filter < FILTERS; filter++) {
+		int rc = take_section(sandbox, filter, &bytes, &left, err);
 
 		if (rc < 0)
 			return rc;
@@ -149,7 +149,8 @@ int sandbox_enter(struct error *err)
 int sandbox_apply(const void *context, enum thread_kind kind, struct error *err)
 {
 	const struct sandbox *sandbox = context;
-	const struct sandbox_program *program = &sandbox->programs[kind];
+	unsigned int filter = kind == THREAD_VMM && sandbox->has_api ? FILTER_VMM_API : kind;
+	const struct sandbox_program *program = &sandbox->programs[filter];
 	struct sock_filter insns[FILTER_INSNS_MAX];
 	struct sock_fprog prog = { .len = (unsigned short)program->n, .filter = insns };
 	uint32_t tgid = (uint32_t)getpid();
@@ -159,7 +160,7 @@ int sandbox_apply(const void *context, enum thread_kind kind, struct error *err)
 		if (insns[i].code == (BPF_JMP | BPF_JEQ | BPF_K) && insns[i].k == FILTER_TGID)
 			insns[i].k = tgid;
 	if (syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &prog) < 0)
-		return error_sys(err, errno, "seccomp filter of \"%s\"", thread_names[kind]);
+		return error_sys(err, errno, "seccomp filter of \"%s\"", filter_names[filter]);
 	return 0;
 }
 

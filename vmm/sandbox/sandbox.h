@@ -13,6 +13,7 @@
 #include <stdint.h>
 
 #include "vmm/error.h"
+#include "vmm/sandbox/filter_file.h"
 #include "vmm/thread.h"
 
 struct sandbox_program {
@@ -21,7 +22,8 @@ struct sandbox_program {
 };
 
 struct sandbox {
-	struct sandbox_program programs[THREAD_KINDS];
+	struct sandbox_program programs[FILTERS];
+	bool has_api; /* false at first; the caller's: the event loop gets FILTER_VMM_API */
 	void *loaded; /* what they point into, owned; NULL: the built-in ones */
 };
 
@@ -42,8 +44,8 @@ struct sandbox_count {
 };
 
 void sandbox_count(const struct sandbox_program *program, struct sandbox_count *count);
-/* As its policy has it: "vmm". */
-const char *sandbox_thread_name(enum thread_kind kind);
+/* As its policy has it: "vmm". filter: below FILTERS. */
+const char *sandbox_filter_name(unsigned int filter);
 
 /*
  * What holds for the whole process, before it starts a thread: no privileges by exec (filters need

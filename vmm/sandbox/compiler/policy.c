@@ -8,7 +8,6 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include "vmm/sandbox/filter_file.h"
 #include "vmm/util.h"
 
 #define ARGS_MAX     6
@@ -20,8 +19,8 @@ const struct arch archs[] = {
 };
 const unsigned int n_archs = ARRAY_SIZE(archs);
 
-const char *const thread_names[THREAD_KINDS] = {
-	[THREAD_VMM] = "vmm", [THREAD_VCPU] = "vcpu", [THREAD_IO] = "io",
+const char *const filter_names[FILTERS] = {
+	[THREAD_VMM] = "vmm", [THREAD_VCPU] = "vcpu", [THREAD_IO] = "io", [FILTER_VMM_API] = "vmm-api",
 };
 
 const struct arch *arch_find(const char *name)
@@ -69,7 +68,7 @@ static int load_one(struct policies *policies, const char *path, struct error *e
 	static const char *const strings[] = { "thread", "about", NULL };
 	json_error_t at;
 	json_t *root = json_load_file(path, JSON_REJECT_DUPLICATES, &at);
-	unsigned int kind = 0;
+	unsigned int filter = 0;
 	int rc = 0;
 
 	if (!root)
@@ -79,18 +78,18 @@ static int load_one(struct policies *policies, const char *path, struct error *e
 		rc = error_set(err, EINVAL, "\"rules\" must be a list of rules");
 	const char *name = json_string_value(json_object_get(root, "thread"));
 
-	while (rc == 0 && kind < THREAD_KINDS && strcmp(thread_names[kind], name) != 0)
-		kind++;
-	if (rc == 0 && kind == THREAD_KINDS)
+	while (rc == 0 && filter < FILTERS && strcmp(filter_names[filter], name) != 0)
+		filter++;
+	if (rc == 0 && filter == FILTERS)
 		rc = error_set(err, EINVAL, "\"%s\" is not a kind of thread", name);
-	if (rc == 0 && policies->root[kind])
+	if (rc == 0 && policies->root[filter])
 		rc = error_set(err, EINVAL, "a second policy of \"%s\"", name);
 	if (rc < 0) {
 		json_decref(root);
 		return rc;
 	}
-	policies->root[kind] = root;
-	policies->path[kind] = path;
+	policies->root[filter] = root;
+	policies->path[filter] = path;
 	return 0;
 }
 
@@ -100,22 +99,22 @@ int policies_load(struct policies *policies, char *const paths[], int n, struct 
 	for (int i = 0; i < n; i++)
 		if (load_one(policies, paths[i], err) < 0)
 			return error_wrap(err, "%s", paths[i]);
-	for (unsigned int kind = 0; kind < THREAD_KINDS; kind++)
-		if (!policies->root[kind])
+	for (unsigned int filter = 0; filter < FILTERS; filter++)
+		if (!policies->root[filter])
 			return error_set(err, EINVAL, "there is no policy of \"%s\"",
-					 thread_names[kind]);
+					 filter_names[filter]);
 	return 0;
 }
 
 void policies_release(struct policies *policies)
 {
-	for (unsigned int kind = 0; kind < THREAD_KINDS; kind++)
-		json_decref(policies->root[kind]);
+	for (unsigned int filter = 0; filter < FILTERS; filter++)
+		json_decref(policies->root[filter]);
 }
 
 /* ---- rules ---- */
 
-static int get_value(json_t *json, uint32_t *value, struct error *err)
+static int get_value(json_t *json, const struct arch *arch, uint32_t *value, struct error *err)
 {
 	if (json_is_integer(json)) {
 		json_int_t number = json_integer_value(json);
@@ -127,12 +126,13 @@ static int get_value(json_t *json, uint32_t *value, struct error *err)
 	}
 	if (!json_is_string(json))
 		return error_set(err, EINVAL, "neither a number nor a name");
-	if (!constant_value(json_string_value(json), value))
+	if (!constant_value(json_string_value(json), arch, value))
 		return error_set(err, EINVAL, "\"%s\" is not known", json_string_value(json));
 	return 0;
 }
 
 struct rule {
+	const struct arch *arch;
 	int nr;
 	unsigned int n;
 	struct scmp_arg_cmp cmp[ARGS_MAX];
@@ -156,11 +156,11 @@ static int get_condition(struct rule *rule, unsigned int arg, json_t *json, stru
 	} else if (json_is_object(json)) {
 		rc = check_object(json, known, none, err);
 		if (rc == 0)
-			rc = get_value(json_object_get(json, "without"), &mask, err);
+			rc = get_value(json_object_get(json, "without"), rule->arch, &mask, err);
 		if (rc == 0 && mask == 0)
 			rc = error_set(err, EINVAL, "\"without\" no bits");
 	} else {
-		rc = get_value(json, &value, err);
+		rc = get_value(json, rule->arch, &value, err);
 	}
 	rule->cmp[rule->n++] = SCMP_CMP64(arg, SCMP_CMP_MASKED_EQ, mask, value);
 	return rc;
@@ -193,7 +193,7 @@ static int add_rule(scmp_filter_ctx ctx, const struct arch *arch, json_t *json, 
 {
 	static const char *const known[] = { "call", "why", "args", "arch", "untested", NULL };
 	static const char *const strings[] = { "call", "why", NULL };
-	struct rule rule = { 0 };
+	struct rule rule = { .arch = arch };
 	json_t *only = json_object_get(json, "arch"), *value;
 	size_t i;
 	int rc = check_object(json, known, strings, err);
@@ -217,7 +217,7 @@ static int add_rule(scmp_filter_ctx ctx, const struct arch *arch, json_t *json, 
 	json_array_foreach(rule.list, i, value) {
 		uint32_t number = 0;
 
-		rc = get_value(value, &number, err);
+		rc = get_value(value, arch, &number, err);
 		rule.cmp[rule.list_at].datum_b = number;
 		if (rc == 0)
 			rc = add(ctx, &rule, err);
@@ -241,7 +241,9 @@ static void set_priority(scmp_filter_ctx ctx, json_t *rules, size_t i)
 					 (uint8_t)(PRIORITY_MAX - i));
 }
 
-static int add_rules(scmp_filter_ctx ctx, const struct arch *arch, json_t *rules, struct error *err)
+/* The first ones were added without an error to another filter before: they're not the policy's own. */
+static int add_rules(scmp_filter_ctx ctx, const struct arch *arch, json_t *rules, size_t others,
+		     struct error *err)
 {
 	json_t *rule;
 	size_t i;
@@ -250,7 +252,7 @@ static int add_rules(scmp_filter_ctx ctx, const struct arch *arch, json_t *rules
 		const char *call = json_string_value(json_object_get(rule, "call"));
 
 		if (add_rule(ctx, arch, rule, err) < 0)
-			return error_wrap(err, "rule %zu (%s)", i + 1, call ? call : "?");
+			return error_wrap(err, "rule %zu (%s)", i + 1 - others, call ? call : "?");
 		set_priority(ctx, rules, i);
 	}
 	return 0;
@@ -276,7 +278,7 @@ static int export(scmp_filter_ctx ctx, struct sock_filter *insns, struct error *
 	return (int)((size_t)length / sizeof(*insns));
 }
 
-static int compile(scmp_filter_ctx ctx, const struct arch *arch, json_t *rules,
+static int compile(scmp_filter_ctx ctx, const struct arch *arch, json_t *rules, size_t others,
 		   struct sock_filter *insns, struct error *err)
 {
 	/* Another architecture's calls (int 0x80) and the x32 ABI's end the process the same way. */
@@ -289,18 +291,40 @@ static int compile(scmp_filter_ctx ctx, const struct arch *arch, json_t *rules,
 	}
 	if (rc < 0)
 		return error_sys(err, -rc, "libseccomp");
-	rc = add_rules(ctx, arch, rules, err);
+	rc = add_rules(ctx, arch, rules, others, err);
 	return rc < 0 ? rc : export(ctx, insns, err);
 }
 
-int policy_compile(const struct policies *policies, enum thread_kind kind, const struct arch *arch,
+/* A new reference, or NULL without memory. *others: so many of them, the first ones, are vmm's. */
+static json_t *rules_of(const struct policies *policies, unsigned int filter, size_t *others)
+{
+	json_t *rules = json_object_get(policies->root[filter], "rules");
+	json_t *vmm = json_object_get(policies->root[THREAD_VMM], "rules");
+
+	*others = 0;
+	if (filter != FILTER_VMM_API)
+		return json_incref(rules);
+	json_t *both = json_copy(vmm);
+
+	if (json_array_extend(both, rules) < 0) {
+		json_decref(both);
+		return NULL;
+	}
+	*others = json_array_size(vmm);
+	return both;
+}
+
+int policy_compile(const struct policies *policies, unsigned int filter, const struct arch *arch,
 		   struct sock_filter *insns, struct error *err)
 {
-	scmp_filter_ctx ctx = seccomp_init(SCMP_ACT_TRAP);
-	int rc = ctx ? compile(ctx, arch, json_object_get(policies->root[kind], "rules"), insns, err)
+	size_t others;
+	json_t *rules = rules_of(policies, filter, &others);
+	scmp_filter_ctx ctx = rules ? seccomp_init(SCMP_ACT_TRAP) : NULL;
+	int rc = ctx ? compile(ctx, arch, rules, others, insns, err)
 		     : error_set(err, ENOMEM, "libseccomp");
 
 	if (ctx)
 		seccomp_release(ctx);
-	return rc < 0 ? error_wrap(err, "%s", policies->path[kind]) : rc;
+	json_decref(rules);
+	return rc < 0 ? error_wrap(err, "%s", policies->path[filter]) : rc;
 }

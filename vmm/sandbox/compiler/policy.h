@@ -2,8 +2,8 @@
 /*
  * mote-seccomp-compile: from policies, which people read, to BPF, which the kernel runs.
  *
- * A policy is a JSON object: "thread" (vmm, vcpu or io), "about", and "rules", the most frequent
- * first. What no rule allows ends the process (SECCOMP_RET_TRAP). A rule is an object:
+ * A policy is a JSON object: "thread" (vmm, vcpu or io; vmm-api has what comes to vmm's rules if the
+ * monitor has an API), "about", and "rules", the most frequent first. What no rule allows ends the process (SECCOMP_RET_TRAP). A rule is an object:
  *
  *	"call"      the system call's name
  *	"why"       what it's needed for
@@ -24,7 +24,7 @@
 #include <stdint.h>
 
 #include "vmm/error.h"
-#include "vmm/thread.h"
+#include "vmm/sandbox/filter_file.h"
 
 struct arch {
 	const char *name;
@@ -34,15 +34,15 @@ struct arch {
 
 extern const struct arch archs[];
 extern const unsigned int n_archs;
-extern const char *const thread_names[THREAD_KINDS];
+extern const char *const filter_names[FILTERS];
 
 /* The architecture of that name, or NULL. */
 const struct arch *arch_find(const char *name);
 
 /* Its policies, one of each kind; borrowed paths. */
 struct policies {
-	json_t *root[THREAD_KINDS];
-	const char *path[THREAD_KINDS];
+	json_t *root[FILTERS];
+	const char *path[FILTERS];
 };
 
 /* Read n files. Errors: one line that names the file, the rule and the cause. */
@@ -50,10 +50,10 @@ int policies_load(struct policies *policies, char *const paths[], int n, struct 
 void policies_release(struct policies *policies);
 
 /* Compile one; insns has room for FILTER_INSNS_MAX. Returns how many, or an error as above. */
-int policy_compile(const struct policies *policies, enum thread_kind kind, const struct arch *arch,
+int policy_compile(const struct policies *policies, unsigned int filter, const struct arch *arch,
 		   struct sock_filter *insns, struct error *err);
 
-/* The value of names joined by "|". False if one isn't known. */
-bool constant_value(const char *names, uint32_t *value);
+/* The value of names joined by "|" on that architecture. False if one isn't known. */
+bool constant_value(const char *names, const struct arch *arch, uint32_t *value);
 
 #endif
