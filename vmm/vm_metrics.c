@@ -97,6 +97,8 @@ static void drive_in_short(json_t *object, const struct virtio_blk_counters *c)
 	set(object, "flush_count", get(&c->op[DISK_FLUSH].requests));
 	set(object, "execute_fails", errors);
 	set(object, "invalid_reqs_count", get(&c->invalid));
+	set(object, "update_count", get(&c->updates));
+	set(object, "update_fails", get(&c->update_failures));
 	json_object_set_new(object, "read_agg",
 			    json_pack("{s:I}", "sum_us", (json_int_t)(get(&read->total_ns) / 1000)));
 	json_object_set_new(object, "write_agg",

@@ -338,9 +338,11 @@ int virtio_blk_change_path(struct virtio_device *dev, const char *path, struct e
 	if (rc == 0) {
 		blk->config.capacity = blk->disk.size / DISK_SECTOR_SIZE;
 		blk->error_logged = false; /* what the old image had is over */
+		blk->counters.updates++;
 		virtio_device_signal_config(dev);
 	} else {
 		error_wrap(err, "drive \"%s\"", dev->id);
+		blk->counters.update_failures++;
 	}
 	pthread_mutex_unlock(&dev->lock);
 	return rc;

@@ -71,6 +71,7 @@ struct virtio_blk_counters {
 	struct virtio_blk_counter op[DISK_OPS];
 	/* Requests without a direction: bad headers, unknown types. GET_ID itself is not counted. */
 	_Atomic uint64_t invalid;
+	_Atomic uint64_t updates, update_failures; /* virtio_blk_change_path() */
 };
 
 /* To be read from any thread, with relaxed atomic loads. Lives as long as the device. */

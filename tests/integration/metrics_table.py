@@ -36,10 +36,10 @@ TABLE = {
              "free_page_hint_count free_page_hint_freed free_page_hint_fails"),
         keys("activate_fails cfg_fails")),
     "block": (
-        keys("read_bytes read_count read_agg.sum_us"),
-        keys("execute_fails invalid_reqs_count flush_count rate_limiter_event_count rate_limiter_throttled_events "
-             "write_bytes write_count write_agg.sum_us"),
-        keys("activate_fails cfg_fails no_avail_buffer event_fails queue_event_count update_count update_fails "
+        keys("read_bytes read_count read_agg.sum_us update_count"),
+        keys("update_fails execute_fails invalid_reqs_count flush_count rate_limiter_event_count "
+             "rate_limiter_throttled_events write_bytes write_count write_agg.sum_us"),
+        keys("activate_fails cfg_fails no_avail_buffer event_fails queue_event_count "
              "io_engine_throttled_events remaining_reqs_count read_agg.min_us read_agg.max_us write_agg.min_us "
              "write_agg.max_us")),
     "deprecated_api": (keys("deprecated_http_api_calls"), NOTHING, NOTHING),

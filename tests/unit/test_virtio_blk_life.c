@@ -323,6 +323,8 @@ static void file_can_be_changed(void **state)
 		assert_int_equal(blk_data(&rig)[0], 99);
 		assert_int_equal(blk_do(&rig, VIRTIO_BLK_T_IN, BLK_SECTORS, 512),
 				 VIRTIO_BLK_S_IOERR);
+		assert_int_equal(blk_count(&virtio_blk_counters(rig.drv.device)->updates), 4);
+		assert_int_equal(blk_count(&virtio_blk_counters(rig.drv.device)->update_failures), 4);
 		munmap(other.file, BLK_SECTORS * 512);
 		unlink(other.path);
 		blk_teardown(&rig);
