@@ -7,6 +7,7 @@
 #include <sys/timerfd.h>
 
 #include "vmm/log.h"
+#include "vmm/metrics_delta.h"
 #include "vmm/open.h"
 #include "vmm/util.h"
 
@@ -109,20 +110,39 @@ static bool send_rest(struct metrics *metrics)
 	return true;
 }
 
+/* The line that is next, of length metrics->length; *totals: a new reference to what is in it, or NULL. */
+static char *next_line(struct metrics *metrics, json_t **totals)
+{
+	json_t *root = build(metrics);
+	char *line;
+
+	*totals = NULL;
+	if (metrics->deltas) {
+		*totals = json_deep_copy(root);
+		metrics_since(root, metrics->last);
+	}
+	line = to_line(root, &metrics->length);
+	json_decref(root);
+	return line;
+}
+
 bool metrics_write(struct metrics *metrics)
 {
-	json_t *root = NULL;
+	json_t *totals = NULL;
 
 	if (send_rest(metrics)) {
-		root = build(metrics);
-		metrics->line = to_line(root, &metrics->length);
+		metrics->line = next_line(metrics, &totals);
 		metrics->sent = 0;
-		json_decref(root);
-		if (metrics->line && (send_rest(metrics) || metrics->sent > 0))
+		if (metrics->line && (send_rest(metrics) || metrics->sent > 0)) {
+			/* Of a lost line the counts are in the next one. */
+			json_decref(metrics->last);
+			metrics->last = totals;
 			return true;
+		}
 		free(metrics->line);
 		metrics->line = NULL;
 	}
+	json_decref(totals);
 	metrics->lines_lost++;
 	return false;
 }
@@ -175,6 +195,7 @@ void metrics_close(struct metrics *metrics)
 	close_fd(&metrics->fd);
 	free(metrics->id);
 	json_decref(metrics->properties);
+	json_decref(metrics->last);
 	free(metrics->line);
 	*metrics = (struct metrics){ .fd = -1, .timer_fd = -1 };
 }

@@ -3,7 +3,8 @@
  * The metrics file: one JSON object a line (NDJSON), every minute and at the end. Writing never
  * blocks: the file may be a FIFO without a reader, and a line that isn't taken is lost and counted.
  * A line that is taken in part (a full pipe, a full disk) is completed before the next one, so that
- * a reader never sees two lines run into each other.
+ * a reader never sees two lines run into each other. Counts are totals since the start, or what came
+ * since the last line that was taken: either way a lost line loses none.
  *
  * Everything but the two for handlers of signals is for the event loop's thread only.
  */
@@ -20,7 +21,7 @@
 
 #define METRICS_PERIOD_MS 60000
 
-/* Add members to root, an object. Counts are totals since the start: a lost line loses nothing. */
+/* Add members to root, an object. Counts are totals since the start. */
 typedef void (*metrics_fill)(void *context, json_t *root);
 
 struct metrics {
@@ -32,6 +33,8 @@ struct metrics {
 	void *context;
 	char *id;	     /* NULL = lines don't name the microVM */
 	json_t *properties;  /* owned; in each line but a handler's; NULL = none */
+	bool deltas;	     /* counts are those since the last line that was taken, as Firecracker's */
+	json_t *last;	     /* that one's totals; NULL = none yet, or no deltas */
 	char *line;	     /* the one that was taken in part; NULL = none */
 	size_t length, sent; /* of line */
 	uint64_t lines_lost;

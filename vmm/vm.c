@@ -267,6 +267,7 @@ int vm_open_metrics(struct vm *vm, const struct config_metrics *config, struct e
 	if (rc < 0)
 		return rc;
 	vm->metrics.properties = json_incref(config->properties);
+	vm->metrics.deltas = vm->compat_names;
 	return metrics_start(&vm->metrics, &vm->loop, METRICS_PERIOD_MS, vm_fill_metrics, vm, err);
 }
 

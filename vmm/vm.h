@@ -53,7 +53,7 @@ struct vm {
 	const struct config *config; /* borrowed */
 	const char *id;              /* borrowed */
 	bool boot_timer_enabled;
-	bool compat_names;           /* threads are called as Firecracker's */
+	bool compat_names;           /* threads are called as Firecracker's, metrics count as theirs */
 	const struct thread_rules *thread_rules; /* borrowed */
 	struct mmds *mmds;           /* borrowed */
 	struct vm_stages stages;

@@ -266,6 +266,59 @@ static void a_full_disk_loses_lines(void **state)
 	loop_release(&loop);
 }
 
+/* Of each call: a count in a group, one in a group of the group, a duration; from the third on another group. */
+static void fill_groups(void *context, json_t *root)
+{
+	unsigned int *calls = context;
+	json_int_t n = ++*calls;
+
+	json_object_set_new(root, "net_eth0", json_pack("{s:I, s:{s:I}}", "tx", n * n, "agg", "sum_us", 10 * n));
+	json_object_set_new(root, "latencies_us", json_pack("{s:I}", "pause_vm", 7 + n));
+	if (n >= 3)
+		json_object_set_new(root, "vsock", json_pack("{s:I}", "rx", 5 * n));
+}
+
+static void counts_since_the_last_line_that_was_taken(void **state)
+{
+	/* The second line is lost: what it had is in the third. */
+	static const json_int_t tx[] = { 1, 8, 7 }, sum[] = { 10, 20, 10 }, pause[] = { 8, 10, 11 }, rx[] = { 0, 15, 5 };
+	struct metrics metrics;
+	unsigned int calls = 0;
+	struct loop loop;
+
+	(void)state;
+	loop_init(&loop, NULL);
+	assert_int_equal(metrics_open(&metrics, path, NULL, NULL), 0);
+	metrics.deltas = true;
+	assert_int_equal(metrics_start(&metrics, &loop, METRICS_PERIOD_MS, fill_groups, &calls, NULL), 0);
+	assert_true(metrics_write(&metrics));
+	int file = metrics.fd;
+
+	metrics.fd = open("/dev/full", O_WRONLY | O_CLOEXEC);
+	assert_false(metrics_write(&metrics));
+	close(metrics.fd);
+	metrics.fd = file;
+	assert_true(metrics_write(&metrics));
+	metrics_close(&metrics);
+	loop_release(&loop);
+
+	cleanup_fclose FILE *f = fopen(path, "re");
+
+	for (unsigned int i = 0; i < 3; i++) {
+		json_t *root = next_line(f);
+		json_t *net = json_object_get(root, "net_eth0");
+
+		assert_int_equal(integer_at(net, NULL, "tx"), tx[i]);
+		assert_int_equal(integer_at(net, "agg", "sum_us"), sum[i]);
+		assert_int_equal(integer_at(root, "latencies_us", "pause_vm"), pause[i]);
+		assert_int_equal(i ? integer_at(root, "vsock", "rx") : 0, rx[i]);
+		assert_int_equal(integer_at(root, "logger", "missed_metrics_count"), i == 1);
+		assert_true(integer_at(root, NULL, "utc_timestamp_ms") > 1600000000000);
+		json_decref(root);
+	}
+	assert_null(next_line(f));
+}
+
 /* The same of a signal that ends the process, under the key that Firecracker's clients look at. */
 static void a_fatal_signal_is_a_line_of_its_own(void **state)
 {
@@ -400,6 +453,7 @@ int main(void)
 		cmocka_unit_test_teardown(a_full_fifo_loses_lines_but_never_mixes_them,
 					  remove_file),
 		cmocka_unit_test(a_full_disk_loses_lines),
+		cmocka_unit_test_teardown(counts_since_the_last_line_that_was_taken, remove_file),
 		cmocka_unit_test_teardown(a_violation_is_a_line_of_its_own, remove_file),
 		cmocka_unit_test_teardown(a_fatal_signal_is_a_line_of_its_own, remove_file),
 		cmocka_unit_test(missing_keys_are_zero_and_devices_are_summed),
