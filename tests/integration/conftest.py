@@ -114,6 +114,15 @@ def wait_for(condition, seconds=30, what="condition"):
     raise AssertionError(f"waited {seconds} s in vain for {what}")
 
 
+def busybox_tree(tree, *applets):
+    """The beginning of a root file system in the directory `tree`: busybox with these of its applets, mount points."""
+    for name in ("bin", "dev", "proc", "sys", "tmp"):
+        (tree / name).mkdir(parents=True)
+    sh(f"cp $(command -v busybox) {tree}/bin/busybox")
+    for applet in applets:
+        (tree / "bin" / applet).symlink_to("busybox")
+
+
 def sh(command):
     """Run a shell command that must succeed; its output."""
     return subprocess.run(command, shell=True, check=True, capture_output=True, text=True).stdout

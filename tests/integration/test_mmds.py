@@ -8,7 +8,7 @@ import threading
 
 import pytest
 
-from conftest import CONSOLE, KERNEL, config, sh
+from conftest import CONSOLE, KERNEL, busybox_tree, config, sh
 
 SERVICE = "169.254.169.254"
 LARGE = "".join(chr(ord("a") + i % 26) for i in range(20000))
@@ -67,12 +67,10 @@ def root(tmp_path_factory):
     """A root file system with busybox, whose init is SCRIPT."""
     directory = tmp_path_factory.mktemp("root")
     tree, image = directory / "tree", directory / "root.erofs"
-    for name in ("bin", "dev", "proc", "sys", "tmp"):
-        (tree / name).mkdir(parents=True)
+    busybox_tree(tree, "sh", "mount", "ifconfig", "ping", "wget", "nc", "sed", "tail", "tr", "md5sum", "cat", "poweroff")
     (tree / "script").write_text(SCRIPT)
     (tree / "init").write_text("#!/bin/sh\nmount -t proc proc /proc\nmount -t tmpfs tmp /tmp\nexec sh /script\n")
-    sh(f"chmod +x {tree}/init; cp $(command -v busybox) {tree}/bin/busybox; for a in sh mount ifconfig ping wget nc "
-       f"sed tail tr md5sum cat poweroff; do ln -s busybox {tree}/bin/$a; done; mkfs.erofs --quiet {image} {tree}")
+    sh(f"chmod +x {tree}/init; mkfs.erofs --quiet {image} {tree}")
     return image
 
 

@@ -7,7 +7,7 @@ import subprocess
 
 import pytest
 
-from conftest import CONSOLE, KERNEL, config, sh, wait_for
+from conftest import CONSOLE, KERNEL, busybox_tree, config, sh, wait_for
 
 PROGRAMS = ("iperf3", "fio", "curl", "socat")
 MIB = 1 << 20
@@ -26,11 +26,9 @@ def root(tmp_path_factory):
     """A root file system with the programs, the libraries that they name, and an init that runs the second disk."""
     directory = tmp_path_factory.mktemp("peers")
     tree, image = directory / "tree", directory / "root.erofs"
-    for name in ("bin", "dev", "proc", "sys", "tmp"):
-        (tree / name).mkdir(parents=True)
+    busybox_tree(tree, "sh", "mount", "ifconfig", "route", "dd", "tr", "cat", "sed", "sleep", "md5sum", "poweroff")
     (tree / "init").write_text(INIT)
-    sh(f"chmod +x {tree}/init; cp $(command -v busybox) {tree}/bin/busybox; for a in sh mount ifconfig route dd tr cat "
-       f"echo printf sed sleep seq md5sum poweroff; do ln -s busybox {tree}/bin/$a; done")
+    (tree / "init").chmod(0o755)
     for program in PROGRAMS:
         path = shutil.which(program)
         shutil.copy(path, tree / "bin")
@@ -152,11 +150,21 @@ def test_curl_reads_metadata_as_cloud_init_does(vmm, root, tmp_path, tap):
     assert got["refused"] == "401"
 
 
-def test_socat_on_vsock_both_ways(root, tmp_path, start_vmm):
+@pytest.fixture
+def host_socat():
+    """host_socat(addresses..) starts one that ends with the test."""
+    started = []
+    yield lambda *addresses: started.append(subprocess.Popen(["socat", *addresses]))
+    for process in started:
+        process.kill()
+        process.wait()
+
+
+def test_socat_on_vsock_both_ways(root, tmp_path, start_vmm, host_socat):
     uds = tmp_path / "v"
     data = bytes(range(256)) * 4096
     (tmp_path / "data").write_bytes(data)
-    host = subprocess.Popen(["socat", f"UNIX-LISTEN:{uds}_6000", f"OPEN:{tmp_path}/data"])
+    host_socat(f"UNIX-LISTEN:{uds}_6000", f"OPEN:{tmp_path}/data")
     process = start_vmm(guest(root, tmp_path, """
 echo "[got"; socat -u VSOCK-CONNECT:2:6000 - | md5sum; echo "got]"
 socat VSOCK-LISTEN:5000 EXEC:cat & sleep 0.5; echo LISTENING; wait
@@ -170,7 +178,6 @@ socat VSOCK-LISTEN:5000 EXEC:cat & sleep 0.5; echo LISTENING; wait
     echo = subprocess.run(["socat", "-t", "60", "-", f"UNIX-CONNECT:{uds}"], input=b"CONNECT 5000\n" + data,
                           capture_output=True, timeout=120, check=True).stdout
     rest, err = process.communicate(timeout=120)
-    host.wait()
     assert process.returncode == 0 and err == b"", (out + rest, err)
     assert sh(f"md5sum <{tmp_path}/data").split()[0].encode() in out
     answer, echoed = echo.split(b"\n", 1)

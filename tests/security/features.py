@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 import policies as policy_files
-from conftest import BUILD, BZIMAGE, CONSOLE, KERNEL, TIMEOUT, config, sh, wait_for
+from conftest import BUILD, BZIMAGE, CONSOLE, KERNEL, TIMEOUT, busybox_tree, config, sh, wait_for
 
 GUESTS = BUILD / "guests"
 COMPILER = BUILD / "mote-seccomp-compile"
@@ -59,11 +59,9 @@ def root(tmp_path_factory):
     """A root file system: busybox and tests/guests/exercise.c."""
     directory = tmp_path_factory.mktemp("root")
     tree, image = directory / "tree", directory / "root.erofs"
-    for name in ("bin", "dev", "proc", "sys", "tmp"):
-        (tree / name).mkdir(parents=True)
-    sh(f"cp $(command -v busybox) {tree}/bin/busybox; cp {GUESTS}/exercise {tree}/bin; "
-       f"for a in sh stty mount echo cat dd ping ifconfig route wget wc poweroff basename sleep; do ln -s busybox {tree}/bin/$a; done; "
-       f"mkfs.erofs --quiet {image} {tree}")
+    busybox_tree(tree, "sh", "stty", "mount", "echo", "cat", "dd", "ping", "ifconfig", "route", "wget", "wc", "poweroff",
+                 "basename", "sleep")
+    sh(f"cp {GUESTS}/exercise {tree}/bin; mkfs.erofs --quiet {image} {tree}")
     return image
 
 
