@@ -110,7 +110,10 @@ static bool send_rest(struct metrics *metrics)
 	return true;
 }
 
-/* The line that is next, of length metrics->length; *totals: a new reference to what is in it, or NULL. */
+/*
+ * The line that is next, of length metrics->length; NULL without memory. *totals: if deltas are wanted,
+ * a new reference to what they were made of.
+ */
 static char *next_line(struct metrics *metrics, json_t **totals)
 {
 	json_t *root = build(metrics);
@@ -119,6 +122,11 @@ static char *next_line(struct metrics *metrics, json_t **totals)
 	*totals = NULL;
 	if (metrics->deltas) {
 		*totals = json_deep_copy(root);
+		/* Without them the next line would count all again: rather lose this one. */
+		if (!*totals) {
+			json_decref(root);
+			return NULL;
+		}
 		metrics_since(root, metrics->last);
 	}
 	line = to_line(root, &metrics->length);

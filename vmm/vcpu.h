@@ -67,8 +67,8 @@ int vcpus_create(struct vcpu_group *group, const struct kvm *kvm, unsigned int n
 		 struct error *err);
 
 /*
- * Start the threads, named "NAME N" (NAME: up to 12 characters), each under the rules of THREAD_VCPU (NULL = none) before
- * anything else; they run at once if the target is VCPU_RUNNING.
+ * Start the threads, named "NAME N" (NAME: up to 12 characters), each under the rules of THREAD_VCPU
+ * (NULL = none) before anything else; they run at once if the target is VCPU_RUNNING.
  */
 int vcpus_start(struct vcpu_group *group, const char *name, const struct thread_rules *rules,
 		struct error *err);

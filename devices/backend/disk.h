@@ -102,9 +102,10 @@ struct disk {
 };
 
 /*
- * Open a regular file or block device and lock it; *disk stays where it is until disk_close(): a writable disk against every other user, a
+ * Open a regular file or block device and lock it: a writable disk against every other user, a
  * read-only one against writers (F_OFD_SETLK; a file system without locks gives a warning). A
- * regular file's size is rounded down to whole sectors, with a warning.
+ * regular file's size is rounded down to whole sectors, with a warning. *disk stays where it is
+ * until disk_close().
  * Errors: those of open(2), -EBUSY if another process (or disk) has it locked, -EINVAL for anything
  * that isn't a disk image, those of io_setup(2) and of pthread_create(3).
  */

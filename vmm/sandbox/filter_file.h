@@ -3,7 +3,8 @@
  * What mote-seccomp-compile makes of the policies and mote-vmm installs: BPF programs, one for each
  * kind of thread, numbered as in enum thread_kind, and one more for the event loop of a monitor that
  * has an API. As a file (--seccomp-filter) it is a struct filter_file_header and then, for each
- * program in that order, a struct filter_file_section with its instructions. Everything is in the byte order of the machine, which is little-endian on both architectures.
+ * program in that order, a struct filter_file_section with its instructions. Everything is in the
+ * byte order of the machine, which is little-endian on both architectures.
  */
 #ifndef MOTE_SANDBOX_FILTER_FILE_H
 #define MOTE_SANDBOX_FILTER_FILE_H

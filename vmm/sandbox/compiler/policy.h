@@ -3,7 +3,8 @@
  * mote-seccomp-compile: from policies, which people read, to BPF, which the kernel runs.
  *
  * A policy is a JSON object: "thread" (vmm, vcpu or io; vmm-api has what comes to vmm's rules if the
- * monitor has an API), "about", and "rules", the most frequent first. What no rule allows ends the process (SECCOMP_RET_TRAP). A rule is an object:
+ * monitor has an API), "about", and "rules", the most frequent first. What no rule allows ends the
+ * process (SECCOMP_RET_TRAP). A rule is an object:
  *
  *	"call"      the system call's name
  *	"why"       what it's needed for
